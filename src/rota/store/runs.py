@@ -1,0 +1,94 @@
+"""Storage contract: runs, their attempts, and what their outcomes do to jobs and alerts.
+
+Unfinished runs live in a small hot table; a run whose new state is final moves to the history in the same
+transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from rota.core.model import Job, JobId, JobStats, Notice, Run, RunId, Value
+from rota.store.jobs import AuditEntry, RunChange
+
+
+class Waiting(Value):
+    """Queued runs whose time has come, and all that a decision about them needs.
+
+    `holders` are, for the jobs of those runs, their released and unfinished runs (for overlap);
+    `queued` counts all queued unreleased runs of each of those jobs that are due.
+    """
+
+    runs: tuple[Run, ...]
+    holders: dict[JobId, tuple[Run, ...]] = {}
+
+
+class Reported(Value):
+    """What a batch of reports is about: runs in the hot table, their jobs, and their jobs' counters."""
+
+    runs: dict[RunId, Run]
+    jobs: dict[JobId, Job] = {}
+    stats: dict[JobId, JobStats] = {}
+
+
+class Runs(Protocol):
+    """Runs. Every write is a compare-and-set on `run.version`."""
+
+    async def create(self, runs: Sequence[Run], audit: Sequence[AuditEntry] = ()) -> list[Run]:
+        """Add runs that do not exist yet; a run whose id exists, hot or in history, is left as it is.
+
+        Returns the stored row of each, in the order given.
+        """
+
+    async def waiting(self, now: datetime, kinds: Sequence[str], limit: int) -> Waiting:
+        """Queued runs with `ready_at` ≤ now of these kinds, in order of (ready_at, id), at most `limit`."""
+
+    async def next_ready(self, after: datetime) -> datetime | None:
+        """The earliest `ready_at` after `after` of any queued run."""
+
+    async def assign(self, changes: Sequence[RunChange], sessions: Mapping[str, int]) -> set[RunId]:
+        """Give queued runs to workers, or settle them (skipped, missed, waiting with a reason), each by itself.
+
+        A change is left out when the run's version moved, when `alone` does not hold, or, for a run that becomes
+        `starting`, when the worker's session number is not the one in `sessions` or that session has ended.
+        Changes are taken in order, so that two runs of one job in a batch see each other. Returns what was written.
+        Lock order: session, job, run.
+        """
+
+    async def reported(self, ids: Sequence[RunId]) -> Reported:
+        """The hot rows among these runs, with their jobs and counters, for the recorder to decide about."""
+
+    async def record(
+        self,
+        changes: Sequence[RunChange],
+        stats: Sequence[JobStats],
+        notices: Sequence[Notice],
+        audit: Sequence[AuditEntry] = (),
+    ) -> set[RunId]:
+        """Commit outcomes with the counters and alerts that follow from them, all in one transaction.
+
+        All or nothing: raises Conflict with fact `runs` when any run's version moved; the caller reads and decides
+        anew. Notices whose id exists are left as they are. Returns the ids written.
+        Lock order: job, run.
+        """
+
+    async def get(self, ids: Sequence[RunId]) -> dict[RunId, Run]:
+        """These runs, wherever they live."""
+
+    async def held_by(self, worker: str) -> list[Run]:
+        """Runs in `starting` or `running` on this worker, whatever session they were assigned in."""
+
+    async def held(self) -> list[Run]:
+        """All runs in `starting` or `running`."""
+
+    async def unfinished(self, job_ids: Sequence[JobId]) -> list[Run]:
+        """All unfinished runs of these jobs, in order of due."""
+
+    async def stats(self, job_ids: Sequence[JobId]) -> dict[JobId, JobStats]:
+        """The counters of these jobs; a job that never ran has none."""
+
+    async def put_stats(self, stats: Sequence[JobStats]) -> None:
+        """Write counters outside an outcome (the watcher's late marks)."""
+
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Delete history (runs, their output, gaps) of final runs finished before `before`; returns how many runs."""

@@ -1,0 +1,226 @@
+"""The messages between worker and server: typed, versioned, the same over every channel.
+
+The worker dials; its first message is `Hello`, the server's first is `Welcome` or `Refused`. From then on reports
+and output travel in batches with sequence numbers of their own and are re-sent until acknowledged; acknowledged
+means committed. Everything about one attempt carries its fence.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from rota.core.model import OutputChunk, Task, Usage
+
+PROTOCOL = 1
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Base of every message; the class name is the tag on the wire."""
+
+
+# ── worker → server ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt a worker still holds when it says hello."""
+
+    run_id: str
+    attempt: int
+    fence: int
+
+
+class Hello(Message):
+    """Who I am, what I can carry, what I am still running."""
+
+    worker: str
+    boot_id: str  # new with every start of the agent
+    version: str
+    protocol: int = PROTOCOL
+    labels: dict[str, str] = {}
+    capacity: dict[str, int] = {}  # kind ("http", "shell", "python") → attempts at once
+    cpus: int = 1
+    memory: int = 0
+    highest_fence: int = 0
+    held: tuple[Held, ...] = ()
+
+
+class Heartbeat(Message):
+    """I am alive; `credit` is how many attempts of each kind I take in all, running and waiting on my side.
+
+    It is at least the capacity and grows for kinds whose attempts are short, so that the next ones are at hand.
+    """
+
+    sent: float  # the worker's monotonic seconds, returned in the acknowledgement
+    credit: dict[str, int] = {}
+
+
+class Started(Message):
+    """The attempt runs. Sent only for attempts that outlive one batch of reports and for at-most-once runs."""
+
+    run_id: str
+    attempt: int
+    fence: int
+    started: datetime
+
+
+class Finished(Message):
+    """The attempt has ended and nothing of it lives on.
+
+    `outcome` is "succeeded", "failed", "timed-out", "cancelled" or "rejected"; `failure` is the kind of failure in
+    the words of `retry.when` (core.retry.FAILURE_KINDS).
+    """
+
+    run_id: str
+    attempt: int
+    fence: int
+    outcome: str
+    started: datetime
+    finished: datetime
+    exit: int | None = None  # exit code, or HTTP status
+    signal: int | None = None
+    failure: str | None = None
+    error: str | None = None
+    result: Any = None
+    usage: Usage = Usage()
+    wrote_output: bool = False
+
+
+class Returned(Message):
+    """The attempt was never started and goes back unharmed (its runner was killed, the worker drains, a revoke)."""
+
+    run_id: str
+    attempt: int
+    fence: int
+    why: str
+
+
+class Ready(Message):
+    """An at-most-once attempt is ready to start and waits for its permit."""
+
+    run_id: str
+    attempt: int
+    fence: int
+
+
+Report = Started | Finished | Returned | Ready
+
+
+class Reports(Message):
+    """A batch of reports; re-sent until `ReportsAcknowledged` carries its sequence or a later one."""
+
+    sequence: int
+    items: tuple[Report, ...]
+
+
+class Output(Message):
+    """A batch of output of any attempts; its credit is its own, so logs never delay reports."""
+
+    sequence: int
+    chunks: tuple[OutputChunk, ...]
+
+
+class Goodbye(Message):
+    """I have nothing left and close on purpose."""
+
+
+# ── server → worker ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Welcome(Message):
+    """You are connected; `session` numbers this connection among all of yours."""
+
+    session: int
+    server: str
+    now: datetime  # the store's clock
+    lost: tuple[Held, ...] = ()  # of what you hold: no longer yours, end it
+
+
+class Refused(Message):
+    """You cannot connect, and why."""
+
+    reason: str
+    hint: str | None = None
+
+
+class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything a worker needs to run one attempt."""
+
+    run_id: str
+    job: str
+    due: datetime
+    attempt: int
+    fence: int
+    task: Task
+    timezone: str = "UTC"  # the job's zone, for ${due.date} and friends
+    timeout: float | None = None
+    kill_grace: float = 10.0
+    env: dict[str, str] = {}
+    secrets: dict[str, str] = {}  # environment name → value; masked in output
+    params: dict[str, str] = {}
+    cwd: str | None = None
+    user: str | None = None
+    interpreter: str | None = None
+    venv: str | None = None
+    log_limit: int = 10 * 1024 * 1024
+    permit: bool = False  # at-most-once: send Ready and wait for Permit
+
+
+class Assign(Message):
+    """Start these attempts."""
+
+    orders: tuple[AttemptOrder, ...]
+
+
+class Permit(Message):
+    """This at-most-once attempt may start, once, within five seconds, in this boot of the worker."""
+
+    run_id: str
+    fence: int
+    boot_id: str
+
+
+class Cancel(Message):
+    """End this attempt: TERM, its grace, KILL. An attempt not yet started is returned."""
+
+    run_id: str
+    fence: int
+
+
+class ReportsAcknowledged(Message):
+    """All reports up to `sequence` are committed."""
+
+    sequence: int
+
+
+class OutputAcknowledged(Message):
+    """All output up to `sequence` is committed."""
+
+    sequence: int
+
+
+class HeartbeatAcknowledged(Message):
+    """`sent` as received, and the store's clock."""
+
+    sent: float
+    now: datetime
+
+
+class Drain(Message):
+    """Take nothing new; finish what runs within `grace` seconds; then say Goodbye."""
+
+    grace: float
+
+
+FromWorker = Hello | Heartbeat | Reports | Output | Goodbye
+FromServer = (
+    Welcome
+    | Refused
+    | Assign
+    | Permit
+    | Cancel
+    | ReportsAcknowledged
+    | OutputAcknowledged
+    | HeartbeatAcknowledged
+    | Drain
+)
