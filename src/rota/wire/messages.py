@@ -67,8 +67,8 @@ class Started(Message):
 class Finished(Message):
     """The attempt has ended and nothing of it lives on.
 
-    `outcome` is "succeeded", "failed", "timed-out", "cancelled" or "rejected"; `failure` is the kind of failure in
-    the words of `retry.when` (core.retry.FAILURE_KINDS).
+    `outcome` is "succeeded", "failed", "timed-out", "cancelled", "rejected" or "lost" (how it ended is not known);
+    `failure` is the kind of failure in the words of `retry.when` (core.retry.FAILURE_KINDS).
     """
 
     run_id: str
@@ -87,7 +87,7 @@ class Finished(Message):
 
 
 class Returned(Message):
-    """The attempt was never started and goes back unharmed (its runner was killed, the worker drains, a revoke)."""
+    """The attempt was never started and goes back unharmed (its runner was killed, a revoke)."""
 
     run_id: str
     attempt: int
