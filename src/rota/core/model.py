@@ -199,9 +199,10 @@ class JobStats(Value):
     """What has become of a job's runs; kept beside the definition and moved by outcomes only."""
 
     job_id: JobId
-    recent: str = ""  # one letter per run, newest last, at most 24 (see core.job_stats)
+    recent: str = ""  # two characters per run, newest last, at most 24 runs: outcome and duration (core.job_stats)
     fails_in_row: int = 0
-    alerted: bool = False  # a failure was reported and no recovery yet
+    streak: RunId | None = None  # first run of the present row of failures; all its notices share this thread
+    alerted_at: datetime | None = None  # when somebody was last told of the present row of failures
     last_run: RunId | None = None
     last_state: "RunState | None" = None
     last_due: datetime | None = None
@@ -308,6 +309,7 @@ class Run(Value):
     created: datetime
     ready_at: datetime
     reason: Reason | None = None
+    late_at: datetime | None = None  # when the run counts as late unless it has ended; None once that was said
     retry_of: RunId | None = None
     key: str = ""  # distinguishes manual triggers of one moment
     attempts: tuple[Attempt, ...] = ()

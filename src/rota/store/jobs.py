@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from rota.core.model import Gap, Job, JobId, JobSpec, Pause, Run, Value
+from rota.core.model import Gap, Job, JobId, JobSpec, JobStats, Notice, Pause, Run, Value
 
 
 class AuditEntry(Value):
@@ -39,6 +39,8 @@ class Plan(Value):
     broken: str | None = None
     runs: tuple[Run, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    stats: JobStats | None = None  # counters after the runs that are final at once (missed, skipped)
+    notices: tuple[Notice, ...] = ()
 
 
 class JobWrite(Value):
@@ -53,6 +55,8 @@ class JobWrite(Value):
     runs: tuple[Run, ...] = ()
     gaps: tuple[Gap, ...] = ()
     changes: tuple[RunChange, ...] = ()
+    stats: JobStats | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 class Revision(Value):

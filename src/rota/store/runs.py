@@ -15,12 +15,14 @@ from rota.store.jobs import AuditEntry, RunChange
 class Waiting(Value):
     """Queued runs whose time has come, and all that a decision about them needs.
 
-    `holders` are, for the jobs of those runs, their released and unfinished runs (for overlap);
-    `queued` counts all queued unreleased runs of each of those jobs that are due.
+    `jobs` are the definitions of those runs' jobs (by job id), `holders` their released and unfinished runs (for
+    overlap), `stats` their counters.
     """
 
     runs: tuple[Run, ...]
+    jobs: dict[JobId, Job] = {}
     holders: dict[JobId, tuple[Run, ...]] = {}
+    stats: dict[JobId, JobStats] = {}
 
 
 class Reported(Value):
@@ -87,8 +89,11 @@ class Runs(Protocol):
     async def stats(self, job_ids: Sequence[JobId]) -> dict[JobId, JobStats]:
         """The counters of these jobs; a job that never ran has none."""
 
-    async def put_stats(self, stats: Sequence[JobStats]) -> None:
-        """Write counters outside an outcome (the watcher's late marks)."""
+    async def late(self, now: datetime, limit: int) -> list[Run]:
+        """Unfinished runs with `late_at` ≤ now, oldest first."""
+
+    async def next_late(self) -> datetime | None:
+        """The earliest `late_at` of any unfinished run."""
 
     async def prune(self, before: datetime, limit: int) -> int:
         """Delete history (runs, their output, gaps) of final runs finished before `before`; returns how many runs."""
