@@ -6,7 +6,7 @@ The names are the ones of the API, the job file and the tables; `docs/reference/
 
 import enum
 from datetime import datetime
-from typing import Any, NewType
+from typing import Any, NewType, dataclass_transform
 
 import msgspec
 
@@ -16,6 +16,7 @@ JobId = NewType("JobId", str)
 RunId = NewType("RunId", str)
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of every domain value: frozen, keyword only, compact when encoded."""
 

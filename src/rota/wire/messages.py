@@ -6,7 +6,7 @@ means committed. Everything about one attempt carries its fence.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, dataclass_transform
 
 import msgspec
 
@@ -15,6 +15,7 @@ from rota.core.model import OutputChunk, Task, Usage
 PROTOCOL = 1
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Base of every message; the class name is the tag on the wire."""
 

@@ -1,0 +1,256 @@
+"""The state machine of a run: which moves exist, and which move an event of its attempt leads to.
+
+`on_*` functions decide (is it tried again? given up?) and `advance` performs; TRANSITIONS says what is legal.
+
+    queued ──Assign──► starting ──Start──► running
+      ▲ │                 │                   │
+      │ └─Settle─► skipped, missed, cancelled │
+      │                   │                   │
+      └──────Requeue──────┴───────────────────┤
+                          └──────Finish───────┴──► succeeded, failed, timed-out, cancelled, lost
+"""
+
+from datetime import datetime
+from random import Random
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from rota.core import retry
+from rota.core.errors import IllegalTransition
+from rota.core.model import Attempt, AttemptState, Delivery, JobSpec, Reason, Run, RunState, Usage, Value
+
+
+class Assign(Value):
+    """Give the run to a worker as its next attempt."""
+
+    attempt: Attempt
+    session: int
+
+
+class Start(Value):
+    """The attempt runs since `started`."""
+
+    started: datetime
+
+
+class Finish(Value):
+    """The run has reached its end by its attempt, which is closed as `attempt`."""
+
+    state: RunState
+    attempt: Attempt
+    at: datetime
+    reason: Reason | None = None
+    result: Any = None
+
+
+class Requeue(Value):
+    """The attempt is closed and another follows, not before `ready_at`; `attempt` None: it never started."""
+
+    attempt: Attempt | None
+    ready_at: datetime
+    reason: Reason | None = None
+    failures: int
+    losses: int
+
+
+class Settle(Value):
+    """A waiting run ends without another attempt: skipped, missed or cancelled."""
+
+    state: RunState
+    at: datetime
+    reason: Reason
+
+
+Move = Assign | Start | Finish | Requeue | Settle
+
+TRANSITIONS: Final = {
+    (RunState.QUEUED, Assign): (RunState.STARTING,),
+    (RunState.QUEUED, Settle): (RunState.SKIPPED, RunState.MISSED, RunState.CANCELLED),
+    (RunState.STARTING, Start): (RunState.RUNNING,),
+    (RunState.STARTING, Requeue): (RunState.QUEUED,),
+    (RunState.RUNNING, Requeue): (RunState.QUEUED,),
+    (RunState.STARTING, Finish): (
+        RunState.SUCCEEDED,
+        RunState.FAILED,
+        RunState.TIMED_OUT,
+        RunState.CANCELLED,
+        RunState.LOST,
+    ),
+    (RunState.RUNNING, Finish): (
+        RunState.SUCCEEDED,
+        RunState.FAILED,
+        RunState.TIMED_OUT,
+        RunState.CANCELLED,
+        RunState.LOST,
+    ),
+}
+
+
+def advance(run: Run, move: Move) -> Run:
+    """The run after `move`, its version raised; IllegalTransition when the table has no such move."""
+    target = _target(move)
+    if target not in TRANSITIONS.get((run.state, type(move)), ()):
+        raise IllegalTransition(f"a run in state {run.state.value} cannot take {type(move).__name__}")
+    version = run.version + 1
+    match move:
+        case Assign():
+            return replace(
+                run,
+                state=target,
+                current=move.attempt,
+                session=move.session,
+                reason=None,
+                released=run.released or move.attempt.created,
+                version=version,
+            )
+        case Start():
+            current = _current(run)
+            attempt = replace(current, state=AttemptState.RUNNING, started=move.started)
+            return replace(run, state=target, current=attempt, started=run.started or move.started, version=version)
+        case Requeue():
+            past = (*run.attempts, move.attempt) if move.attempt else run.attempts
+            never_started = not past
+            return replace(
+                run,
+                state=target,
+                attempts=past,
+                current=None,
+                session=None,
+                reason=move.reason,
+                ready_at=move.ready_at,
+                failures=move.failures,
+                losses=move.losses,
+                released=None if never_started else run.released,
+                version=version,
+            )
+        case Finish():
+            return replace(
+                run,
+                state=target,
+                attempts=(*run.attempts, move.attempt),
+                current=None,
+                reason=move.reason,
+                result=move.result,
+                started=run.started or move.attempt.started,
+                finished=move.at,
+                failures=run.failures + (move.attempt.state in _FAILED_ATTEMPTS),
+                losses=run.losses + (move.attempt.state is AttemptState.LOST),
+                version=version,
+            )
+        case Settle():
+            return replace(run, state=target, reason=move.reason, finished=move.at, version=version)
+
+
+_FAILED_ATTEMPTS: Final = (AttemptState.FAILED, AttemptState.TIMED_OUT, AttemptState.REJECTED)
+
+
+def _target(move: Move) -> RunState:
+    """The state a move leads to."""
+    match move:
+        case Assign():
+            return RunState.STARTING
+        case Start():
+            return RunState.RUNNING
+        case Requeue():
+            return RunState.QUEUED
+        case Finish() | Settle():
+            return move.state
+
+
+# ── events of an attempt, and what they lead to ──────────────────────────────────────────────────────────
+
+
+class Ended(Value):
+    """An attempt has ended on its worker; fields as in the worker's report, instants already checked."""
+
+    outcome: AttemptState
+    started: datetime | None
+    finished: datetime
+    exit: int | None = None
+    signal: int | None = None
+    failure: str | None = None
+    error: str | None = None
+    result: Any = None
+    usage: Usage = Usage()
+
+
+def on_ended(run: Run, event: Ended, spec: JobSpec, now: datetime, rng: Random) -> Move:
+    """What the end of the current attempt leads to: an end of the run, or another try."""
+    if event.outcome is AttemptState.LOST:
+        return on_lost(run, spec, now)
+    attempt = replace(
+        _current(run),
+        state=event.outcome,
+        started=event.started,
+        finished=event.finished,
+        exit=event.exit,
+        signal=event.signal,
+        failure=event.failure,
+        error=event.error,
+        usage=event.usage,
+    )
+    if event.outcome is AttemptState.SUCCEEDED:
+        return Finish(state=RunState.SUCCEEDED, attempt=attempt, at=event.finished, result=event.result)
+    if run.cancel is not None or event.outcome is AttemptState.CANCELLED:
+        reason = run.cancel or Reason(code="CANCELLED", params={"by": "the worker", "why": ""})
+        return Finish(state=RunState.CANCELLED, attempt=attempt, at=event.finished, reason=reason)
+    failures = run.failures + 1
+    failure = event.failure or "exit"
+    if retry.is_retried(spec.retry, failures, failure):
+        at = retry.retry_at(spec.retry, failures, now, rng)
+        params = {"attempt": attempt.number, "failure": event.error or failure, "at": at.isoformat()}
+        reason = Reason(code="RETRY_WAIT", params=params)
+        return Requeue(attempt=attempt, ready_at=at, reason=reason, failures=failures, losses=run.losses)
+    return Finish(**_failed(event, spec), attempt=attempt, at=event.finished)
+
+
+def _failed(event: Ended, spec: JobSpec) -> dict[str, Any]:
+    """State and reason of a run whose last try has failed."""
+    if event.outcome is AttemptState.TIMED_OUT:
+        return {
+            "state": RunState.TIMED_OUT,
+            "reason": Reason(code="TIMED_OUT", params={"timeout": f"{spec.timeout or 0:g}s"}),
+        }
+    code = "REJECTED" if event.outcome is AttemptState.REJECTED else "FAILED"
+    params = {"error": event.error or "no reason was given", "failure": event.failure}
+    return {"state": RunState.FAILED, "reason": Reason(code=code, params=params)}
+
+
+def on_lost(run: Run, spec: JobSpec, now: datetime) -> Move:
+    """What becomes of a run whose worker has vanished: another attempt, or `lost`.
+
+    An at-most-once run that may have started is never started again; one that certainly had no permit yet
+    (still `starting`) is.
+    """
+    current = _current(run)
+    attempt = replace(current, state=AttemptState.LOST, finished=now, error=f"worker {current.worker} vanished")
+    if run.cancel is not None:
+        return Finish(state=RunState.CANCELLED, attempt=attempt, at=now, reason=run.cancel)
+    losses = run.losses + 1
+    params = {"attempt": attempt.number, "worker": attempt.worker, "losses": losses, "run": run.id}
+    if spec.delivery is Delivery.AT_MOST_ONCE and run.state is RunState.RUNNING:
+        reason = Reason(code="OUTCOME_UNKNOWN", params=params)
+        return Finish(state=RunState.LOST, attempt=attempt, at=now, reason=reason)
+    if losses >= retry.LOST_CAP:
+        return Finish(state=RunState.LOST, attempt=attempt, at=now, reason=Reason(code="LOST", params=params))
+    reason = Reason(code="REQUEUED", params=params)
+    return Requeue(attempt=attempt, ready_at=now + retry.LOST_WAIT, reason=reason, failures=run.failures, losses=losses)
+
+
+def on_returned(run: Run, why: str, now: datetime) -> Move:
+    """What becomes of a run whose attempt was given back unstarted: it waits again, or ends if that was asked."""
+    current = _current(run)
+    if run.cancel is not None:
+        attempt = replace(current, state=AttemptState.CANCELLED, finished=now)
+        return Finish(state=RunState.CANCELLED, attempt=attempt, at=now, reason=run.cancel)
+    params = {"worker": current.worker, "attempt": current.number, "why": why}
+    reason = Reason(code="RETURNED", params=params)
+    return Requeue(attempt=None, ready_at=now, reason=reason, failures=run.failures, losses=run.losses)
+
+
+def _current(run: Run) -> Attempt:
+    """The attempt under way; a run without one cannot take the event."""
+    if run.current is None:
+        raise IllegalTransition(f"run {run.id} has no attempt under way")
+    return run.current
