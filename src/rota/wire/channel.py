@@ -5,7 +5,7 @@ other end closed or died and everything that had arrived was received; `send` on
 """
 
 import asyncio
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rota.core.errors import RotaError
 from rota.wire.messages import FromServer, FromWorker
@@ -75,7 +75,7 @@ class MemoryChannel(Generic[_S, _R]):
                 _wake(end._incoming)
 
 
-def _wake(queue: "asyncio.Queue[_S | None]") -> None:
+def _wake(queue: asyncio.Queue[Any]) -> None:
     """Let a waiting receiver see the end."""
     if not queue.full():
         queue.put_nowait(None)

@@ -1,0 +1,156 @@
+"""What happens, as typed values. Code emits events; `telemetry` alone turns them into log lines and metrics.
+
+An event's class name is its name in the log, its fields are the log line's fields; the docstring says what happened.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import dataclass_transform
+
+import msgspec
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something happened."""
+
+
+Emit = Callable[[Event], None]
+
+
+class ServerStarted(Event):
+    """The server decides from now on."""
+
+    server: str
+    epochs: dict[int, int]
+
+
+class ServerStopped(Event):
+    """The server decides no more."""
+
+    server: str
+
+
+class LoopFailed(Event):
+    """A background loop's work raised; it goes on after a rest."""
+
+    loop: str
+    error: str
+    traceback: str
+
+
+class JobsPlanned(Event):
+    """Cursors were moved: so many jobs, runs created, gap rows written."""
+
+    jobs: int
+    runs: int
+    gaps: int
+    lag_seconds: float  # how late the planner was for the oldest fresh instant
+
+
+class ScheduleBroken(Event):
+    """A job's schedule could not be computed; the job is set aside."""
+
+    job: str
+    error: str
+
+
+class RunsAssigned(Event):
+    """Runs were given to workers."""
+
+    runs: int
+    left_out: int  # had moved on meanwhile
+
+
+class RunEnded(Event):
+    """A run reached its final state."""
+
+    run: str
+    job: str
+    state: str
+    seconds: float | None
+    waited_seconds: float | None
+
+
+class RunRequeued(Event):
+    """An attempt was lost or failed and the run waits for another."""
+
+    run: str
+    job: str
+    reason: str
+
+
+class ReportRefused(Event):
+    """A report carried a fence that is not the current one; it changed nothing."""
+
+    run: str
+    fence: int
+
+
+class WorkerConnected(Event):
+    """A worker opened a session."""
+
+    worker: str
+    session: int
+
+
+class WorkerDisconnected(Event):
+    """A worker's session ended; so many runs were with it."""
+
+    worker: str
+    session: int
+    held: int
+
+
+class JobsChanged(Event):
+    """Definitions were created, changed or removed."""
+
+    actor: str
+    created: int
+    changed: int
+    removed: int
+
+
+class ConditionRaised(Event):
+    """Something about the installation is wrong and stays so until it is put right."""
+
+    key: str
+    detail: str
+
+
+class ConditionCleared(Event):
+    """A condition is over."""
+
+    key: str
+
+
+class NoticeSent(Event):
+    """A notice was taken by its channel."""
+
+    event: str
+    route: str
+    job: str | None
+
+
+class NoticeFailed(Event):
+    """A channel did not take a notice; it is tried again until it is given up."""
+
+    event: str
+    route: str
+    error: str
+    tries: int
+    given_up: bool
+
+
+class HistoryPruned(Event):
+    """Old history and output were deleted by age."""
+
+    runs: int
+    chunks: int
+
+
+class ClockStepped(Event):
+    """The wall clock jumped; scheduling follows the time that never goes backwards."""
+
+    seconds: float
+    at: datetime
