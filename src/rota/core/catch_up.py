@@ -65,8 +65,8 @@ def settle(job: Job, schedule: Schedule, now: datetime) -> Move:
     return Move(cursor=max(job.cursor, now), next_at=pause.until, pause=pause, gaps=tuple(gaps))
 
 
-def broken(job: Job, error: RotaError | ArithmeticError, now: datetime) -> Move:
-    """A job whose schedule cannot be computed is set aside with its cursor; the others go on."""
+def broken(job: Job, error: Exception) -> Move:
+    """A job whose schedule cannot be computed, set aside with its cursor where it is; the others go on."""
     detail = error.detail if isinstance(error, RotaError) else f"{type(error).__name__}: {error}"
     return Move(cursor=job.cursor, next_at=None, pause=job.pause, broken=detail)
 

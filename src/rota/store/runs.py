@@ -42,8 +42,13 @@ class Runs(Protocol):
         Returns the stored row of each, in the order given.
         """
 
-    async def waiting(self, now: datetime, kinds: Sequence[str], limit: int) -> Waiting:
-        """Queued runs with `ready_at` ≤ now of these kinds, in order of (ready_at, id), at most `limit`."""
+    async def waiting(
+        self, now: datetime, kinds: Sequence[str] | None, limit: int, *, after: datetime | None = None
+    ) -> Waiting:
+        """Queued runs with `ready_at` ≤ now of these kinds (None: all), in order of (ready_at, id), at most `limit`.
+
+        With `after`, only those with `ready_at` > after: what has become due since the caller last looked.
+        """
 
     async def next_ready(self, after: datetime) -> datetime | None:
         """The earliest `ready_at` after `after` of any queued run."""

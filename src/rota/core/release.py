@@ -1,0 +1,98 @@
+"""What may start now: queued runs whose time has come are released, wait, or end — before any worker is chosen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec.structs import replace
+
+from rota.core import overlap
+from rota.core.catch_up import missed_at_release
+from rota.core.model import Job, JobId, Overlap, Reason, Run, RunId, RunState, Value
+from rota.core.run_state import Settle, advance
+from rota.core.schedule import Schedule
+
+POLL_WAITING: Final = timedelta(seconds=5)  # a waiting run is woken by its holder's end; this is only the fallback
+WAITS_BY_POLICY: Final = ("OVERLAP_QUEUED", "REPLACING")
+KEEPS_WAITING: Final = (Overlap.QUEUE, Overlap.QUEUE_LATEST, Overlap.REPLACE)
+
+
+class Ready(Value):
+    """A run that may be given to a worker; `alone`: only while no other run of its job is unfinished."""
+
+    run: Run
+    alone: bool
+
+
+class Released(Value):
+    """Decisions about a batch: runs as they shall be written, and runs that may be placed."""
+
+    ready: tuple[Ready, ...] = ()
+    settled: tuple[Run, ...] = ()
+    waiting: tuple[Run, ...] = ()
+    end: dict[RunId, RunId] = {}  # runs to be ended (overlap: replace) → the run that takes their place
+
+
+class Situation(Value):
+    """What is known about the jobs of a batch.
+
+    `holders`: released, unfinished runs by job. `unfinished`: all unfinished runs, only of jobs whose policy lets
+    runs wait for each other.
+    """
+
+    jobs: Mapping[JobId, Job]
+    holders: Mapping[JobId, Sequence[Run]]
+    unfinished: Mapping[JobId, Sequence[Run]]
+
+
+def release(
+    runs: Sequence[Run], situation: Situation, schedule_of: Callable[[Job], Schedule], now: datetime
+) -> Released:
+    """Decide about queued, due runs in the order given; a run released here holds its job against the next ones."""
+    ready: list[Ready] = []
+    settled: list[Run] = []
+    waiting: list[Run] = []
+    end: dict[RunId, RunId] = {}
+    holders = {job_id: list(held) for job_id, held in situation.holders.items()}
+    for run in runs:
+        job = situation.jobs.get(run.job_id)
+        if job is None or (job.deleted is not None and run.released is None):
+            settled.append(_settle(run, RunState.SKIPPED, Reason(code="DELETED"), now))
+            continue
+        in_line = overlap.waiting_in_order(situation.unfinished.get(run.job_id, ()), now)
+        if missed := _missed(run, job, now, schedule_of):
+            settled.append(_settle(run, RunState.MISSED, missed, now))
+            continue
+        held = [other for other in holders.setdefault(run.job_id, []) if other.id != run.id]
+        match overlap.decide(job.spec.overlap, run, held, in_line):
+            case overlap.Release(alone=alone):
+                ready.append(Ready(run=run, alone=alone))
+                holders[run.job_id].append(run)
+            case overlap.Skip(reason=reason):
+                settled.append(_settle(run, RunState.SKIPPED, reason, now))
+            case overlap.Wait(reason=reason, end=to_end):
+                waiting.append(_wait(run, reason, now))
+                end.update(dict.fromkeys(to_end, run.id))
+    return Released(ready=tuple(ready), settled=tuple(settled), waiting=tuple(waiting), end=end)
+
+
+def _missed(run: Run, job: Job, now: datetime, schedule_of: Callable[[Job], Schedule]) -> Reason | None:
+    """Why a run that waited for its start for too long is not started any more; None: it is."""
+    if run.reason is not None and run.reason.code in WAITS_BY_POLICY:
+        return None
+
+    def newer_is_due() -> bool:
+        newer = schedule_of(job).next(run.due)
+        return newer is not None and newer.due <= now
+
+    return missed_at_release(job.spec, run, newer_is_due, now)
+
+
+def _settle(run: Run, state: RunState, reason: Reason, now: datetime) -> Run:
+    """The run ended without an attempt."""
+    return advance(run, Settle(state=state, at=now, reason=reason))
+
+
+def _wait(run: Run, reason: Reason, now: datetime) -> Run:
+    """The run goes on waiting, and says for what."""
+    return replace(run, reason=reason, ready_at=now + POLL_WAITING, version=run.version + 1)

@@ -1,0 +1,29 @@
+"""Fences for new attempts, taken from the store in blocks so that no assignment waits for a counter."""
+
+from typing import Final
+
+from rota.store.leases import Leases
+
+BLOCK: Final = 10_000
+
+
+class Fences:
+    """Hands out fences, each once, growing; what is left of a block at a crash is never used."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._next = 0
+        self._end = 0
+
+    async def take(self, count: int) -> list[int]:
+        """The next `count` fences."""
+        taken: list[int] = []
+        while len(taken) < count:
+            if self._next == self._end:
+                size = max(BLOCK, count)
+                self._next = await self._leases.reserve_fences(size)
+                self._end = self._next + size
+            step = min(count - len(taken), self._end - self._next)
+            taken.extend(range(self._next, self._next + step))
+            self._next += step
+        return taken

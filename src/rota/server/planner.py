@@ -1,0 +1,102 @@
+"""The planner: turns due instants into runs, for the shards this server leads."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from rota.clock import Clock
+from rota.core import alerting, catch_up
+from rota.core.errors import RotaError
+from rota.core.model import Job, JobId, JobStats, Notice
+from rota.events import Emit, JobsPlanned, ScheduleBroken
+from rota.loop import NO_REST, Loop
+from rota.server.definitions import Definitions
+from rota.store.bundle import Store
+from rota.store.jobs import Plan
+
+BATCH: Final = 500
+LONGEST_REST: Final = timedelta(seconds=1)
+
+
+class Planner(Loop):
+    """Moves cursors past due instants and creates what answers them."""
+
+    def __init__(
+        self, store: Store, clock: Clock, epochs: dict[int, int], on_runs: Callable[[], None], emit: Emit
+    ) -> None:
+        super().__init__(emit)
+        self._store = store
+        self._clock = clock
+        self._epochs = epochs
+        self._on_runs = on_runs
+        self._definitions = Definitions()
+
+    async def tick(self) -> timedelta:
+        """Plan one batch of due jobs."""
+        now = self._clock.now()
+        jobs = await self._store.jobs.due(list(self._epochs), now, BATCH)
+        if jobs:
+            await self._plan(jobs, now)
+        if len(jobs) == BATCH:
+            return NO_REST
+        upcoming = await self._store.jobs.next_due(list(self._epochs))
+        if upcoming is None:
+            return LONGEST_REST
+        return min(max(upcoming - self._clock.now(), NO_REST), LONGEST_REST)
+
+    async def _plan(self, jobs: list[Job], now: datetime) -> None:
+        """Decide about a batch, commit it, tell the dispatcher."""
+        moves = {job.id: self._move(job, now) for job in jobs}
+        ended = [job.id for job in jobs if any(run.state.is_final for run in moves[job.id].runs)]
+        stats = await self._store.runs.stats(ended) if ended else {}
+        plans = [_as_plan(job, moves[job.id], stats.get(job.id), now) for job in jobs]
+        moved = await self._store.jobs.commit_plan(plans, self._epochs)
+        done = [plan for plan in plans if plan.job_id in moved]
+        runs = sum(len(plan.runs) for plan in done)
+        if runs:
+            self._on_runs()
+        lag = max(((now - job.next_at).total_seconds() for job in jobs if job.next_at and job.id in moved), default=0)
+        self._emit(JobsPlanned(jobs=len(done), runs=runs, gaps=sum(len(plan.gaps) for plan in done), lag_seconds=lag))
+
+    def _move(self, job: Job, now: datetime) -> catch_up.Move:
+        """What answers the job's instants; a schedule that raises sets the job aside."""
+        try:
+            return catch_up.plan(job, self._definitions.schedule(job), now)
+        except (RotaError, ArithmeticError, ValueError, LookupError) as error:
+            self._emit(ScheduleBroken(job=job.full_name, error=repr(error)))
+            return catch_up.broken(job, error)
+
+
+def _as_plan(job: Job, move: catch_up.Move, stats: JobStats | None, now: datetime) -> Plan:
+    """The move as the store takes it, with the counters and notices of the runs that are over already."""
+    counters, notices = end_at_once(job, move, stats, now)
+    return Plan(
+        job_id=job.id,
+        expected_version=job.version,
+        cursor=move.cursor,
+        next_at=move.next_at,
+        pause=move.pause,
+        broken=move.broken,
+        runs=move.runs,
+        gaps=move.gaps,
+        stats=counters,
+        notices=notices,
+    )
+
+
+def end_at_once(
+    job: Job, move: catch_up.Move, stats: JobStats | None, now: datetime
+) -> tuple[JobStats | None, tuple[Notice, ...]]:
+    """Counters and notices for runs that a cursor move creates in a final state.
+
+    Of many missed instants of one catch-up the newest speaks for all: one notice, not a hundred.
+    """
+    ended = [run for run in move.runs if run.state.is_final]
+    if not ended:
+        return stats, ()
+    counters = stats or JobStats(job_id=JobId(job.id))
+    notices: list[Notice] = []
+    for run in ended:
+        counters, told = alerting.on_end(job, counters, run, False, now)
+        notices = told or notices
+    return counters, tuple(notices)

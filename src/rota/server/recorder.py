@@ -1,0 +1,237 @@
+"""The recorder: commits what workers report — outcomes, retries, counters, alerts, output — in batches.
+
+Output of a batch is stored before its reports, so that a run that is over has its log. A report is acknowledged when
+it is committed. Reports with an old fence change nothing and are acknowledged all the same: they are settled.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from random import Random
+from typing import Final
+
+from msgspec.structs import replace
+
+from rota.clock import Clock
+from rota.core import record
+from rota.core.errors import Conflict, RotaError
+from rota.core.model import AttemptState, JobId, JobSpec, OutputChunk, Run, RunId, RunState
+from rota.core.record import HasEnded, HasStarted, Known, News, Recorded, WantsPermit, WasLost, WasReturned
+from rota.core.release import KEEPS_WAITING
+from rota.core.run_state import Ended
+from rota.events import Emit, ReportRefused, RunEnded, RunRequeued
+from rota.loop import NO_REST, Loop
+from rota.server.hub import Hub, WorkerSession
+from rota.store.bundle import Store
+from rota.store.jobs import RunChange
+from rota.wire.messages import (
+    Finished,
+    FromWorker,
+    Held,
+    Output,
+    OutputAcknowledged,
+    Permit,
+    Ready,
+    Report,
+    Reports,
+    ReportsAcknowledged,
+    Returned,
+    Started,
+)
+
+BATCH: Final = 2000
+REST: Final = timedelta(seconds=5)
+_CONFLICTS: Final = 20
+Publish = Callable[[str], None]
+
+
+class Recorder(Loop):
+    """Takes in reports and output; the only writer of outcomes."""
+
+    def __init__(self, store: Store, clock: Clock, rng: Random, publish: Publish, emit: Emit) -> None:
+        super().__init__(emit)
+        self._store = store
+        self._clock = clock
+        self._rng = rng
+        self._publish = publish
+        self._inbox: asyncio.Queue[tuple[WorkerSession, Reports | Output]] = asyncio.Queue(BATCH)
+        self._deciding = asyncio.Lock()
+        self.hub: Hub | None = None
+        self.on_requeue: Callable[[], None] = lambda: None
+
+    async def take(self, session: WorkerSession, message: FromWorker) -> None:
+        """A message of a worker; waits while the recorder is too far behind."""
+        if isinstance(message, Reports | Output):
+            await self._inbox.put((session, message))
+            self.wake()
+
+    async def tick(self) -> timedelta:
+        """Commit what has come in."""
+        messages: list[tuple[WorkerSession, Reports | Output]] = []
+        while not self._inbox.empty() and len(messages) < BATCH:
+            messages.append(self._inbox.get_nowait())
+        if not messages:
+            return REST
+        await self._store_output([(session, one) for session, one in messages if isinstance(one, Output)])
+        await self._store_reports([(session, one) for session, one in messages if isinstance(one, Reports)])
+        return NO_REST
+
+    async def lose(self, held: Sequence[Held]) -> None:
+        """These attempts are gone with their worker."""
+        if held:
+            await self._commit([WasLost(run_id=RunId(one.run_id), fence=one.fence) for one in held])
+
+    async def fail(self, run: Run, error: RotaError) -> None:
+        """The run's attempt could not be ordered: it fails as if it had been tried."""
+        now = self._clock.now()
+        detail = f"{error.detail}{f' — {error.hint}' if error.hint else ''}"
+        event = Ended(outcome=AttemptState.FAILED, started=None, finished=now, failure="start", error=detail)
+        await self._commit([HasEnded(run_id=run.id, fence=run.fence, event=event)])
+
+    async def settle(self, runs: Sequence[Run]) -> None:
+        """Commit runs that ended without an attempt; one that has moved on meanwhile is left alone."""
+        ids = [run.id for run in runs]
+        async with self._deciding:
+            for _ in range(_CONFLICTS):
+                known = await self._store.runs.reported(ids)
+                still = [run for run in runs if run.id in known.runs and known.runs[run.id].version == run.version - 1]
+                done = record.settle(still, known.jobs, known.stats, self._clock.now())
+                if await self._write(done):
+                    return
+
+    async def _store_output(self, messages: Sequence[tuple[WorkerSession, Output]]) -> None:
+        """Store output, acknowledge it, tell who looks at it."""
+        chunks: list[OutputChunk] = [chunk for _, message in messages for chunk in message.chunks]
+        if chunks:
+            await self._store.output.append(chunks)
+        for session, message in messages:
+            await self._reply(session, OutputAcknowledged(sequence=message.sequence))
+        for run_id in {chunk.run_id for chunk in chunks}:
+            self._publish(f"log:{run_id}")
+
+    async def _store_reports(self, messages: Sequence[tuple[WorkerSession, Reports]]) -> None:
+        """Commit reports, acknowledge them, permit what waited for that."""
+        if not messages:
+            return
+        news = [_news(report) for _, message in messages for report in message.items]
+        written = await self._commit(news)
+        for session, message in messages:
+            await self._reply(session, ReportsAcknowledged(sequence=message.sequence))
+            for report in message.items:
+                if isinstance(report, Ready) and report.run_id in written:
+                    boot_id = session.worker.boot_id
+                    await self._reply(session, Permit(run_id=report.run_id, fence=report.fence, boot_id=boot_id))
+
+    async def _commit(self, news: Sequence[News]) -> set[RunId]:
+        """Decide and write until nothing has moved in between; returns the runs written."""
+        ids = list({one.run_id for one in news})
+        async with self._deciding:
+            for _ in range(_CONFLICTS):
+                known = await self._known(ids)
+                done = record.decide(news, known, self._clock.now(), self._rng)
+                done = replace(done, runs=(*done.runs, *await self._next_in_line(done.runs, known)))
+                if await self._write(done, news):
+                    return {run.id for run in done.runs}
+        raise Conflict("the runs of a batch of reports kept changing while they were recorded")
+
+    async def _known(self, ids: Sequence[RunId]) -> Known:
+        """What the store knows about the runs of some news."""
+        reported = await self._store.runs.reported(ids)
+        specs: dict[tuple[JobId, int], JobSpec] = {}
+        older = {
+            (run.job_id, run.revision)
+            for run in reported.runs.values()
+            if run.job_id in reported.jobs and reported.jobs[run.job_id].revision != run.revision
+        }
+        if older:
+            specs = await self._store.jobs.specs(sorted(older))
+        return Known(runs=reported.runs, jobs=reported.jobs, stats=reported.stats, specs=specs)
+
+    async def _next_in_line(self, ended: Sequence[Run], known: Known) -> list[Run]:
+        """Runs that waited for these to end (overlap) and may now be looked at at once."""
+        over = {run.job_id for run in ended if run.state.is_final}
+        patient = [job_id for job_id in over if known.jobs[job_id].spec.overlap in KEEPS_WAITING]
+        if not patient:
+            return []
+        now = self._clock.now()
+        waiting = [
+            run
+            for run in await self._store.runs.unfinished(patient)
+            if run.state is RunState.QUEUED and run.released is None and run.due <= now < run.ready_at
+        ]
+        taken = {run.id for run in ended}
+        return [replace(run, ready_at=now, version=run.version + 1) for run in waiting if run.id not in taken]
+
+    async def _write(self, done: Recorded, news: Sequence[News] = ()) -> bool:
+        """Commit one decision; False when a run had moved on, so that it must be decided anew."""
+        changes = [RunChange(run=run) for run in done.runs]
+        if changes:
+            try:
+                await self._store.runs.record(changes, done.stats, done.notices)
+            except Conflict:
+                return False
+        self._tell(done, news)
+        return True
+
+    def _tell(self, done: Recorded, news: Sequence[News]) -> None:
+        """Let sessions, loops, pages and the log know what was committed."""
+        for one in done.refused:
+            self._emit(ReportRefused(run=one.run_id, fence=one.fence))
+        for run in done.runs:
+            if run.state.is_final:
+                self._emit(_ended(run))
+            elif run.state is RunState.QUEUED:
+                self._emit(RunRequeued(run=run.id, job=run.job, reason=run.reason.code if run.reason else ""))
+            self._publish(f"run:{run.id}")
+        for job in {run.job for run in done.runs}:
+            self._publish(f"job:{job}")
+        self._let_go(done, news)
+        self._publish("runs")
+        self.on_requeue()
+
+    def _let_go(self, done: Recorded, news: Sequence[News]) -> None:
+        """The workers' slots of attempts that are over are free."""
+        if self.hub is None:
+            return
+        over = {one.run_id for one in news if isinstance(one, HasEnded | WasReturned | WasLost)}
+        workers = {session.worker.name for session in self.hub.sessions()}
+        for run_id in over:
+            for worker in workers:
+                self.hub.let_go(worker, run_id)
+
+    async def _reply(self, session: WorkerSession, message: ReportsAcknowledged | OutputAcknowledged | Permit) -> None:
+        """Answer on the session the message came from."""
+        if self.hub is not None:
+            await self.hub.send(session, message)
+
+
+def _news(report: Report) -> News:
+    """A worker's report in the words of core."""
+    run_id, fence = RunId(report.run_id), report.fence
+    match report:
+        case Started():
+            return HasStarted(run_id=run_id, fence=fence, started=report.started)
+        case Returned():
+            return WasReturned(run_id=run_id, fence=fence, why=report.why)
+        case Ready():
+            return WantsPermit(run_id=run_id, fence=fence)
+        case Finished():
+            event = Ended(
+                outcome=AttemptState(report.outcome),
+                started=report.started,
+                finished=report.finished,
+                exit=report.exit,
+                signal=report.signal,
+                failure=report.failure,
+                error=report.error,
+                result=report.result,
+                usage=report.usage,
+            )
+            return HasEnded(run_id=run_id, fence=fence, event=event, wrote_output=report.wrote_output)
+
+
+def _ended(run: Run) -> RunEnded:
+    """The event of a run's end."""
+    took = (run.finished - run.started).total_seconds() if run.finished and run.started else None
+    waited = (run.started - run.due).total_seconds() if run.started else None
+    return RunEnded(run=run.id, job=run.job, state=run.state.value, seconds=took, waited_seconds=waited)
