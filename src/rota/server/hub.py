@@ -5,7 +5,7 @@ handed to the recorder; what it held when its channel ended is lost.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -43,7 +43,7 @@ class WorkerSession:
         self.worker = worker
         self.channel = channel
         self.credit = dict(worker.capacity)
-        self.held: dict[str, str] = {}  # run id → kind
+        self.held: dict[tuple[str, int], str] = {}  # (run id, fence) → kind
         self.draining = False
 
     def room(self) -> WorkerRoom:
@@ -113,7 +113,7 @@ class Hub:
         if session is None:
             return False
         for run in runs:
-            session.held[run.id] = run.kind
+            session.held[run.id, run.fence] = run.kind
         return await self._send(session, Assign(orders=tuple(orders)))
 
     async def cancel(self, run: Run) -> bool:
@@ -128,10 +128,10 @@ class Hub:
         """Send a message on a session; False when it is gone."""
         return await self._send(session, message)
 
-    def let_go(self, worker: str, run_id: str) -> None:
-        """The worker no longer holds this run."""
-        session = self._sessions.get(worker)
-        if session is not None and session.held.pop(run_id, None) is not None:
+    def let_go(self, attempts: Iterable[tuple[str, int]]) -> None:
+        """Nobody holds these attempts (run id, fence) any more."""
+        freed = [session.held.pop(attempt, None) for attempt in attempts for session in self._sessions.values()]
+        if any(freed):
             self.on_room()
 
     async def drain(self, grace: float) -> None:
@@ -151,7 +151,7 @@ class Hub:
             return None
         worker, lost, taken_over = await self._open(hello)
         session = WorkerSession(worker, channel)
-        session.held = {run.id: run.kind for run in taken_over}
+        session.held = {(run.id, run.fence): run.kind for run in taken_over}
         self._sessions[worker.name] = session
         await channel.send(
             Welcome(session=worker.session, server=self._server, now=self._clock.now(), lost=tuple(lost))

@@ -185,19 +185,16 @@ class Recorder(Loop):
             self._publish(f"run:{run.id}")
         for job in {run.job for run in done.runs}:
             self._publish(f"job:{job}")
-        self._let_go(done, news)
+        self._let_go(news)
         self._publish("runs")
         self.on_requeue()
 
-    def _let_go(self, done: Recorded, news: Sequence[News]) -> None:
+    def _let_go(self, news: Sequence[News]) -> None:
         """The workers' slots of attempts that are over are free."""
         if self.hub is None:
             return
-        over = {one.run_id for one in news if isinstance(one, HasEnded | WasReturned | WasLost)}
-        workers = {session.worker.name for session in self.hub.sessions()}
-        for run_id in over:
-            for worker in workers:
-                self.hub.let_go(worker, run_id)
+        over = {(one.run_id, one.fence) for one in news if isinstance(one, HasEnded | WasReturned | WasLost)}
+        self.hub.let_go(over)
 
     async def _reply(self, session: WorkerSession, message: ReportsAcknowledged | OutputAcknowledged | Permit) -> None:
         """Answer on the session the message came from."""

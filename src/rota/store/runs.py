@@ -39,7 +39,8 @@ class Runs(Protocol):
     async def create(self, runs: Sequence[Run], audit: Sequence[AuditEntry] = ()) -> list[Run]:
         """Add runs that do not exist yet; a run whose id exists, hot or in history, is left as it is.
 
-        Returns the stored row of each, in the order given.
+        A run with a `key` is also left out when its job has a run with that key already: the same key is the same
+        run. Returns the stored row of each, in the order given.
         """
 
     async def waiting(

@@ -1,0 +1,142 @@
+"""Changes of a job's definition, as decisions: create, edit, delete, pause, resume.
+
+Each first answers the instants up to now under the old definition, so that no instant falls between two revisions,
+and then says what becomes of runs that wait. Runs that were released (running, or between two tries) keep their
+revision and go on.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from rota.core import catch_up
+from rota.core.ids import job_id
+from rota.core.model import Gap, Job, JobSpec, Pause, Reason, Run, RunState, Trigger, Value
+from rota.core.run_state import Settle, advance
+from rota.core.schedule import Schedule
+
+Each = Callable[[Run], Run]
+
+
+class Change(Value):
+    """A definition as it shall be, what answers its instants up to now, and what becomes of waiting runs.
+
+    `expected_version` is what the stored job must still have; 0: it must not exist, or be deleted.
+    """
+
+    job: Job
+    expected_version: int = 0
+    runs: tuple[Run, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    waiting: tuple[Run, ...] = ()
+
+    @property
+    def ended(self) -> list[Run]:
+        """The runs that end by this change."""
+        return [run for run in (*self.runs, *self.waiting) if run.state.is_final]
+
+
+def create(
+    full_name: str, spec: JobSpec, schedule: Schedule, *, source: str | None, by: str, before: Job | None, now: datetime
+) -> Change:
+    """A new job, or one that was deleted (`before`) and comes back with its history; planned from now on."""
+    namespace, _, name = full_name.partition("/")
+    pause = Pause(since=now, by=by, reason="starts paused") if spec.paused else None
+    upcoming = schedule.next(now)
+    job = Job(
+        id=job_id(namespace, name),
+        namespace=namespace,
+        name=name,
+        revision=before.revision + 1 if before else 1,
+        version=before.version + 1 if before else 1,
+        spec=spec,
+        cursor=now,
+        next_at=upcoming.due if upcoming and pause is None else None,
+        created=now,
+        updated=now,
+        source=source,
+        pause=pause,
+    )
+    return Change(job=job)
+
+
+def edit(
+    job: Job, old: Schedule, spec: JobSpec, new: Schedule, *, source: str | None, waiting: Sequence[Run], now: datetime
+) -> Change:
+    """The job with another definition. Waiting runs move to it if their instant is still in its schedule."""
+    move = catch_up.settle(job, old, now)
+    revision = job.revision + 1
+    edited = replace(job, spec=spec, revision=revision, source=source, updated=now, broken=None)
+    edited = _moved(edited, move, new)
+
+    def repin(run: Run) -> Run:
+        if run.trigger is Trigger.SCHEDULE and not _in_schedule(run, new):
+            return _skip(run, Reason(code="EDITED", params={"revision": revision}), now)
+        return replace(run, revision=revision, kind=catch_up.task_kind(spec), version=run.version + 1)
+
+    return _change(job, edited, move, waiting, repin)
+
+
+def delete(job: Job, schedule: Schedule, *, waiting: Sequence[Run], now: datetime) -> Change:
+    """The job deleted: nothing of it starts any more, its history stays, what runs goes on to its end."""
+    move = catch_up.settle(job, schedule, now)
+    deleted = replace(_moved(job, move, schedule), deleted=now, updated=now, next_at=None, pause=None)
+    return _change(job, deleted, move, waiting, lambda run: _skip(run, Reason(code="DELETED"), now))
+
+
+def pause(
+    job: Job, schedule: Schedule, *, until: datetime | None, why: str, by: str, waiting: Sequence[Run], now: datetime
+) -> Change:
+    """The job paused, or its pause changed; scheduled runs that wait are skipped."""
+    move = catch_up.settle(job, schedule, now)
+    since = job.pause.since if job.pause else now
+    paused = Pause(since=since, by=by, reason=why, until=until)
+    held = replace(_moved(job, move, schedule), pause=paused, next_at=until)
+    words = {"by": by, "why": f": {why}" if why else "", "job": job.full_name}
+
+    def skip(run: Run) -> Run:
+        if run.trigger is not Trigger.SCHEDULE:
+            return run
+        return _skip(run, Reason(code="PAUSED", params=words), now)
+
+    return _change(job, held, move, waiting, skip)
+
+
+def resume(job: Job, schedule: Schedule, *, now: datetime) -> Change:
+    """The job planned again from now on; one gap answers the instants of the pause."""
+    move = catch_up.settle(job, schedule, now)
+    upcoming = schedule.next(max(now, move.cursor))
+    resumed = replace(_moved(job, move, schedule), pause=None, next_at=upcoming.due if upcoming else None)
+    return _change(job, resumed, move, (), lambda run: run)
+
+
+def _moved(job: Job, move: catch_up.Move, schedule: Schedule) -> Job:
+    """The job after its cursor's move, with its version raised."""
+    upcoming = schedule.next(move.cursor) if move.pause is None else None
+    next_at = move.pause.until if move.pause else (upcoming.due if upcoming else None)
+    return replace(job, cursor=move.cursor, next_at=next_at, pause=move.pause, version=job.version + 1)
+
+
+def _change(job: Job, after: Job, move: catch_up.Move, waiting: Sequence[Run], each: Each) -> Change:
+    """Apply `each` to the waiting runs, stored and just created alike."""
+    runs = tuple(_fresh(run, each(run)) if run.state is RunState.QUEUED else run for run in move.runs)
+    changed = tuple(new for run in waiting if (new := each(run)) is not run)
+    return Change(job=after, expected_version=job.version, runs=runs, gaps=move.gaps, waiting=changed)
+
+
+def _fresh(created: Run, changed: Run) -> Run:
+    """A run that is not stored yet keeps its first version whatever is done to it."""
+    return replace(changed, version=created.version)
+
+
+def _skip(run: Run, reason: Reason, now: datetime) -> Run:
+    """The waiting run, skipped; one between two tries is cancelled."""
+    state = RunState.SKIPPED if run.released is None else RunState.CANCELLED
+    return replace(advance(run, Settle(state=state, at=now, reason=reason)), late_at=None)
+
+
+def _in_schedule(run: Run, schedule: Schedule) -> bool:
+    """Whether the run's instant is one of the schedule's."""
+    found = schedule.previous(run.due)
+    return found is not None and found.due == run.due
