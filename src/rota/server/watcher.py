@@ -1,0 +1,72 @@
+"""The watcher: says when something did not happen in time, and when the clock cannot be trusted."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from msgspec.structs import replace
+
+from rota.clock import Clock
+from rota.core import alerting
+from rota.core.errors import Conflict
+from rota.core.model import Condition, JobStats, Run
+from rota.events import ClockStepped, ConditionRaised, Emit
+from rota.loop import NO_REST, Loop
+from rota.store.bundle import Store
+from rota.store.jobs import RunChange
+
+LONGEST_REST: Final = timedelta(seconds=5)
+BATCH: Final = 200
+_STEP: Final = 2.0  # seconds of difference between wall and monotonic clock that are called a jump
+
+
+class Watcher(Loop):
+    """Marks late runs and watches the wall clock."""
+
+    def __init__(self, store: Store, clock: Clock, emit: Emit) -> None:
+        super().__init__(emit)
+        self._store = store
+        self._clock = clock
+        self._offset: float | None = None
+
+    async def tick(self) -> timedelta:
+        """One look at the clock and at what is late."""
+        await self._watch_clock(time.time(), self._clock.monotonic())
+        now = self._clock.now()
+        late = await self._store.runs.late(now, BATCH)
+        if late:
+            await self._mark_late(late, now)
+            return NO_REST
+        upcoming = await self._store.runs.next_late()
+        return LONGEST_REST if upcoming is None else min(max(upcoming - now, NO_REST), LONGEST_REST)
+
+    async def _mark_late(self, late: list[Run], now: datetime) -> None:
+        """Say of each run that it is late, once."""
+        known = await self._store.runs.reported([run.id for run in late])
+        for run in known.runs.values():
+            job = known.jobs.get(run.job_id)
+            if job is None:
+                continue
+            stats = known.stats.get(run.job_id) or JobStats(job_id=run.job_id)
+            counters, notices = alerting.on_late(job, stats, run, now)
+            known.stats[run.job_id] = counters
+            said = replace(run, late_at=None, version=run.version + 1)
+            try:
+                await self._store.runs.record([RunChange(run=said)], [counters], notices)
+            except Conflict:
+                continue  # it ended or moved in this very moment; if it is still late, the next tick says so
+
+    async def _watch_clock(self, wall: float, monotonic: float) -> None:
+        """Notice a jump of the wall clock against the monotonic one."""
+        offset = wall - monotonic
+        before, self._offset = self._offset, offset
+        if before is None or abs(offset - before) < _STEP:
+            return
+        seconds = offset - before
+        at = datetime.fromtimestamp(wall, UTC)
+        self._emit(ClockStepped(seconds=seconds, at=at))
+        way = "forward: instants in between are late or missed" if seconds > 0 else "back: no instant is repeated"
+        detail = f"the machine's clock jumped {abs(seconds):.0f} s {way}"
+        condition = Condition(key="clock", detail=detail, since=at, hint="look at the machine's time service")
+        if await self._store.alerts.raise_condition(condition):
+            self._emit(ConditionRaised(key="clock", detail=detail))
