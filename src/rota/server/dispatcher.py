@@ -23,7 +23,7 @@ from rota.store.runs import Waiting
 from rota.wire.messages import AttemptOrder
 
 BATCH: Final = 500
-LONGEST_REST: Final = timedelta(seconds=1)
+LONGEST_REST: Final = timedelta(seconds=5)  # planner, commands and hub wake it; this is the fallback
 
 
 class SecretValues(Protocol):

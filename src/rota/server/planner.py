@@ -1,5 +1,6 @@
 """The planner: turns due instants into runs, for the shards this server leads."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,9 +23,16 @@ class Planner(Loop):
     """Moves cursors past due instants and creates what answers them."""
 
     def __init__(
-        self, store: Store, clock: Clock, epochs: dict[int, int], on_runs: Callable[[], None], emit: Emit
+        self,
+        store: Store,
+        clock: Clock,
+        epochs: dict[int, int],
+        planning: asyncio.Lock,
+        on_runs: Callable[[], None],
+        emit: Emit,
     ) -> None:
         super().__init__(emit)
+        self._planning = planning
         self._store = store
         self._clock = clock
         self._epochs = epochs
@@ -32,17 +40,16 @@ class Planner(Loop):
         self._definitions = Definitions()
 
     async def tick(self) -> timedelta:
-        """Plan one batch of due jobs."""
-        now = self._clock.now()
-        jobs = await self._store.jobs.due(list(self._epochs), now, BATCH)
-        if jobs:
-            await self._plan(jobs, now)
-        if len(jobs) == BATCH:
-            return NO_REST
+        """Plan one batch of due jobs; one query when nothing is due."""
         upcoming = await self._store.jobs.next_due(list(self._epochs))
+        now = self._clock.now()
         if upcoming is None:
             return LONGEST_REST
-        return min(max(upcoming - self._clock.now(), NO_REST), LONGEST_REST)
+        if upcoming > now:
+            return min(upcoming - now, LONGEST_REST)
+        async with self._planning:
+            await self._plan(await self._store.jobs.due(list(self._epochs), now, BATCH), now)
+        return NO_REST
 
     async def _plan(self, jobs: list[Job], now: datetime) -> None:
         """Decide about a batch, commit it, tell the dispatcher."""
