@@ -389,12 +389,12 @@ class Worker(Value):
     session: int
     server: str
     version: str
+    connected: datetime
+    last_seen: datetime
     labels: dict[str, str] = {}
     capacity: dict[str, int] = {}
     cpus: int = 1
     memory: int = 0
-    connected: datetime
-    last_seen: datetime
     disconnected: datetime | None = None
 
 
