@@ -1,0 +1,174 @@
+"""One server: its loops, its worker sessions and its commands, over a store. It knows no adapter by name."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from rota.clock import Clock
+from rota.core.model import Run, RunState
+from rota.core.record import settle
+from rota.events import Emit, ServerStarted, ServerStopped
+from rota.loop import Loop
+from rota.server.commands import Commands
+from rota.server.commands.base import Services
+from rota.server.commands.runs import at_start_run
+from rota.server.dispatcher import Dispatcher, SecretValues
+from rota.server.hub import Hub, WorkerSession
+from rota.server.job_files import JobFiles
+from rota.server.planner import Planner
+from rota.server.pruner import Pruner
+from rota.server.reaper import Reaper
+from rota.server.recorder import Recorder
+from rota.server.watcher import Watcher
+from rota.store.bundle import Store
+from rota.wire.channel import ServerChannel
+from rota.wire.messages import FromWorker
+
+_DRAIN_POLL: Final = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """What a server is told at its start."""
+
+    job_paths: Sequence[Path] = ()
+    history: timedelta = timedelta(days=90)
+    logs: timedelta = timedelta(days=30)
+
+
+class Server:
+    """The loops of one server and what they share. `start` begins to decide, `stop` ends it."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: ServerConfig,
+        *,
+        secrets: SecretValues,
+        publish: Callable[[str], None],
+        clock: Clock,
+        rng: Random,
+        emit: Emit,
+    ) -> None:
+        self.name = uuid.uuid4().hex[:12]
+        self.store = store
+        self._clock = clock
+        self._emit = emit
+        self._publish = publish
+        self._tasks: list[asyncio.Task[None]] = []
+        self._epochs: dict[int, int] = {}
+        self._planning = asyncio.Lock()
+        self.recorder = Recorder(store, clock, rng, publish, emit)
+        self.hub = Hub(store, clock, self.name, self._take, emit)
+        self.hub.on_lost = self.recorder.lose
+        self.recorder.hub = self.hub
+        self.job_files: JobFiles | None = None
+        self.commands = Commands(self._services())
+        self.planner = Planner(store, clock, self._epochs, self._planning, self._wake_dispatcher, emit)
+        self.dispatcher = Dispatcher(store, self.hub, secrets, self.recorder, self.commands.replace_runs, clock, emit)
+        self.hub.on_room = self.dispatcher.wake
+        self.recorder.on_requeue = self.dispatcher.wake
+        if config.job_paths:
+            self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
+        self._background: list[Loop] = [
+            Reaper(store, self.hub, self.recorder, clock, emit),
+            Watcher(store, clock, emit),
+            Pruner(store, clock, history=config.history, logs=config.logs, emit=emit),
+        ]
+
+    def add(self, loop: Loop) -> None:
+        """Run another loop with the server's own (the alerter, which needs adapters)."""
+        self._background.append(loop)
+
+    @property
+    def loops(self) -> list[Loop]:
+        """All loops of the server."""
+        own: list[Loop] = [self.planner, self.dispatcher, self.recorder]
+        files: list[Loop] = [self.job_files] if self.job_files else []
+        return [*own, *files, *self._background]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server decides and its loops are well."""
+        return bool(self._tasks) and all(loop.healthy for loop in self.loops)
+
+    async def start(self) -> None:
+        """Take the shards, read the job files once, and begin."""
+        self._epochs |= await self.store.leases.take_shards(self.name)
+        self._emit(ServerStarted(server=self.name, epochs=dict(self._epochs)))
+        if self.job_files is not None:
+            await self.job_files.tick()
+        await self._run_at_start()
+        self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self.loops]
+
+    async def serve_worker(self, channel: ServerChannel) -> None:
+        """Serve one worker until its channel ends."""
+        await self.hub.serve(channel)
+
+    async def drain(self, grace: float) -> bool:
+        """Take nothing new, let what runs finish for up to `grace` seconds; returns whether all of it did."""
+        for loop in (self.planner, self.dispatcher, *([self.job_files] if self.job_files else [])):
+            loop.stop()
+        await self.hub.drain(grace)
+        deadline = self._clock.monotonic() + grace
+        while any(session.held for session in self.hub.sessions()):
+            if self._clock.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_DRAIN_POLL)
+        return True
+
+    async def stop(self) -> None:
+        """End the loops after their present tick; what was reported is committed."""
+        for loop in self.loops:
+            if loop is not self.recorder:
+                loop.stop()
+        await self.recorder.tick()
+        self.recorder.stop()
+        await asyncio.gather(*self._tasks)
+        self._tasks = []
+        self._emit(ServerStopped(server=self.name))
+
+    def _services(self) -> Services:
+        """What the commands work with."""
+        return Services(
+            store=self.store,
+            clock=self._clock,
+            settler=self.recorder,
+            cancel_attempt=self.hub.cancel,
+            wake=self._wake,
+            publish=self._publish,
+            emit=self._emit,
+            is_watched=lambda source: self.job_files is not None and self.job_files.watches(source),
+            planning=self._planning,
+        )
+
+    async def _take(self, session: WorkerSession, message: FromWorker) -> None:
+        """A message of a worker."""
+        await self.recorder.take(session, message)
+
+    def _wake(self) -> None:
+        """Something changed that planner or dispatcher care about."""
+        self.planner.wake()
+        self.dispatcher.wake()
+
+    def _wake_dispatcher(self) -> None:
+        """Runs were created."""
+        self.dispatcher.wake()
+
+    async def _run_at_start(self) -> None:
+        """One run of each job with `schedule: at start`."""
+        now = self._clock.now()
+        jobs = {job.id: job for job in await self.store.jobs.starting()}
+        runs: list[Run] = [at_start_run(job, self.name, now) for job in jobs.values()]
+        if not runs:
+            return
+        await self.store.runs.create(runs)
+        shadowed = [run for run in runs if run.state is RunState.SKIPPED]
+        if shadowed:
+            after = settle(shadowed, jobs, await self.store.runs.stats(list(jobs)), now)
+            await self.store.runs.record([], after.stats, after.notices)
