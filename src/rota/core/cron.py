@@ -149,9 +149,9 @@ def _refuse_impossible(dates: DateRule, day: Token) -> None:
 def _why_empty(dates: DateRule) -> str:
     """The reason why no year has such a day."""
     months = [MONTH_NAMES[month] for month in range(12) if dates.months >> month & 1]
-    plain = not (dates.days_from_end or dates.nearest_workdays)
-    lowest = (dates.days & -dates.days).bit_length()
-    if plain and date_table(DateRule(months=dates.months, days=dates.days)).is_empty:
+    days = dates.days | sum(1 << (day - 1) for day in set(dates.nearest_workdays) if day)
+    lowest = (days & -days).bit_length()
+    if days and date_table(DateRule(months=dates.months, days=days)).is_empty:
         names = " and ".join(months) if len(months) < 3 else "none of " + ", ".join(months)
         verb = "has no" if len(months) == 1 else "have no" if len(months) == 2 else "has a"
         return f"{names} {verb} {ordinal(lowest)}"

@@ -120,7 +120,7 @@ def _every(reader: _Reader) -> ClockRule | IntervalRule:
         )
     if _weekday_range(word) is not None:
         return _weekdays(reader, token)
-    if not word[:1].isalpha() or word in ("nan", "inf", "infinity"):
+    if word and (not word[0].isalpha() or word in ("nan", "inf", "infinity")):
         seconds = parse_duration(token, what="the interval", longest=LONGEST_INTERVAL)
         return _interval(reader, token, seconds, f"every {word}")
     raise unknown_word(token, [*_GROUPS, *_UNITS, *_WEEKDAYS], "write for example every 5m, every day, every mon,wed")
