@@ -78,7 +78,7 @@ class Comparison:
             self.check("its own count", [], expected, what)
 
     def libraries(self, expression: str, zone: str, start: datetime) -> None:
-        if peers.cronsim_comparable(expression) and not peers.cronsim_loses_instants(expression, zone, start):
+        if peers.cronsim_comparable(expression) and not peers.cronsim_stumbles(expression, zone, start):
             self.walk("cronsim", expression, zone, start)
         if peers.croniter_comparable(expression):
             self.walk("croniter", expression, "UTC", start)

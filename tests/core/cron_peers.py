@@ -56,6 +56,15 @@ KNOWN = (
         ours="2016-05-01T10:00Z",
         theirs="2016-05-01T16:00Z",
     ),
+    Difference(
+        peer="cronsim",
+        what="a gap that ends within a minute is left at the next full one",
+        expression="0 0 * * *",
+        zone="Africa/Monrovia",
+        after="1972-01-06T12:00Z",
+        ours="1972-01-07T00:44:30Z",
+        theirs="1972-01-07T00:45Z",
+    ),
     Difference("cronsim", "no L-3", "0 4 L-3 * *", "UTC", "2027-01-01T00:00Z", "2027-01-28T04:00Z", None),
     Difference("cronsim", "no 15W", "0 4 15W * *", "UTC", "2027-05-01T00:00Z", "2027-05-14T04:00Z", None),
     Difference("cronsim", "no ?", "0 4 1 * ?", "UTC", "2027-01-01T00:00Z", "2027-01-01T04:00Z", None),
@@ -141,13 +150,15 @@ def cronsim_comparable(expression: str) -> bool:
     return len(fields) == 5 and not single and not re.search(r"[W?H@]|L-|[a-zA-Z]L", day + " " + weekday)
 
 
-def cronsim_loses_instants(expression: str, zone: str, start: datetime) -> bool:
-    """Whether a change at or by a part of an hour lies close enough to confuse cronsim's steps of whole hours."""
+def cronsim_stumbles(expression: str, zone: str, start: datetime) -> bool:
+    """Whether a change of clocks off the full hour lies close enough to confuse cronsim's whole steps."""
     fields = expression.split()
     second = int(start.timestamp())
     spans = load_zone(zone)
     near = spans.changes(second, second + 4 * 86_400)
     odd = any((change + spans.offset(moment)) % 3600 for change in near for moment in (change, change - 1))
+    if any(change % 60 for change in near):
+        return True
     return odd and any(field.startswith("*") for field in fields[:2])
 
 

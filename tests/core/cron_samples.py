@@ -48,32 +48,26 @@ ZONES = [
     "UTC",
 ]
 
-EVERYDAY = (
-    """
+
+def listed(text: str) -> list[str]:
+    """The expressions of a table with | between them."""
+    return text.strip().replace("\n", "|").split("|")
+
+
+EVERYDAY = listed("""
 * * * * *|*/5 * * * *|*/15 * * * *|0 * * * *|30 * * * *|0 3 * * *|30 2 * * *|0 0 * * *|15 1 * * *|45 23 * * *
 0,30 1-3 * * *|*/15 2 * * *|30 */2 * * *|0 */6 * * *|0 0-23 * * *|5,35 0,2,12 * * *|30 1 * * 0|0 2 * * sun
 0 9 * * mon-fri|30 2 1 * *|30 2 * 3,10 *|0 0 13 * 5|0 0 */2 * 1|*/20 1-2 * * 6-7|59 1 * * *|0 3 29 2 *
-""".replace("\n", "|")
-    .strip("|")
-    .split("|")
-)
+""")
 
-SPECIAL = (
-    """
+SPECIAL = listed("""
 0 4 L * *|0 4 L-3 * *|0 4 LW * *|0 4 15W * *|0 4 1W,31W * *|30 2 L 3,10 *|0 4 * * 5#3|0 4 * * 5L|0 2 * * 0#2
 0 2 ? 3 sunL|0 4 1,L * 1#1|0 4 31 * *|0 4 29 2 *|30 2 8-14 3 *|0 4 */10 */2 *|10/20 1 * * *|0 0 1 1 ?
-""".replace("\n", "|")
-    .strip("|")
-    .split("|")
-)
+""")
 
-SECONDS = (
-    """
+SECONDS = listed("""
 */20 * * * * *|15 30 2 * * *|*/30 30 2 * * *|0,59 59 1-2 * * *|10 0 0 * * *|30 */30 */3 * * *
-""".replace("\n", "|")
-    .strip("|")
-    .split("|")
-)
+""")
 
 
 def random_field(random: Random, low: int, high: int, star: float) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from cron_peers import KNOWN, WALKS, Difference, croniter_comparable, cronsim_comparable, cronsim_loses_instants
+from cron_peers import KNOWN, WALKS, Difference, croniter_comparable, cronsim_comparable, cronsim_stumbles
 from cron_samples import EVERYDAY, SECONDS, SPECIAL, ZONES, moments, random_expression
 from cronsim import CronSimError
 
@@ -32,7 +32,7 @@ def test_agrees_with_cronsim_around_changes_of_clocks(zone: str) -> None:
     for moment in moments(random, zone, 10):
         start = (moment - timedelta(days=1)).replace(second=0)
         for expression in random.sample(EXPRESSIONS, 5):
-            if cronsim_loses_instants(expression, zone, start):
+            if cronsim_stumbles(expression, zone, start):
                 continue
             expected = theirs("cronsim", expression, zone, start, 40)
             assert ours(expression, zone, start, 40) == expected, (expression, start)

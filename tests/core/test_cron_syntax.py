@@ -157,8 +157,18 @@ def test_refusals_name_place_field_and_reason(text: str, position: int, field: s
 
 @pytest.mark.parametrize(
     "text",
-    ["9" * 1_000_000, "*/999999999 * * * *", "0 0 31 2 1#5,2#5", ",".join(["1"] * 450) + " * * * x", "every " * 166]
-    + ["0 0 " + ",".join(f"{day}W" for day in range(1, 32)) + " 2 x", "H(" * 400, "a" * 1000, ",spread" * 140],
+    [
+        "9" * 1_000_000,
+        "*/999999999 * * * *",
+        "0 0 31 2 1#5,2#5",
+        ",".join(["1"] * 450) + " * * * x",
+        "0 0 " + ",".join(f"{day}W" for day in range(1, 32)) + " 2 x",
+        "every " * 166,
+        "H(" * 400,
+        "a" * 1000,
+        ",spread" * 140,
+        "0 0 30 2 *, from 2399-01-01",
+    ],
     ids=lambda text: text[:20],
 )
 def test_refusing_takes_no_time(text: str) -> None:

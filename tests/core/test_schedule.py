@@ -1,6 +1,7 @@
 """Compiled schedules: the methods, spread and random, from and until, once, none, warnings and words."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_random_as_long_as_the_interval_never_reorders() -> None:
     schedule = compile_schedule("every 5m, random 5m", timezone=BERLIN, name="web/a")
     found = schedule.between(at(2027, 10, 30), at(2027, 11, 1), 10_000)
     assert len(found) == 2 * 288
-    assert all(earlier.due < later.due for earlier, later in zip(found, found[1:], strict=False))
+    assert all(earlier.due < later.due for earlier, later in pairwise(found))
 
 
 def test_from_and_until_include_their_days() -> None:

@@ -1,6 +1,7 @@
 """What holds for every schedule, checked on generated ones: order, inverses, counts, spread and jitter."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from cron_samples import EVERYDAY, SECONDS, SPECIAL, ZONES
 from hypothesis import given, settings
@@ -93,7 +94,7 @@ def test_spread_is_one_stable_offset_below_its_bound(text: str, name: str, sprea
 def test_random_stays_below_its_bound_and_before_the_next(zone: str, jitter: int, after: datetime) -> None:
     schedule = compile_schedule(f"every 30m, random {jitter}s", timezone=zone, name="a/b")
     found = schedule.between(after, after + timedelta(days=1), 60)
-    for occurrence, following in zip(found, found[1:], strict=False):
+    for occurrence, following in pairwise(found):
         assert timedelta(0) <= occurrence.due - occurrence.nominal < timedelta(seconds=jitter)
         assert occurrence.due < following.nominal + timedelta(seconds=1)
 

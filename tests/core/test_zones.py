@@ -1,6 +1,7 @@
 """Zones: the spans against the standard library, names only from the list, the yearly rules of POSIX."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -26,7 +27,7 @@ def test_neighbouring_spans_differ_and_cover_all_time() -> None:
     for name in ("Europe/Berlin", "Africa/Casablanca", "Australia/Lord_Howe", "UTC"):
         zone = load_zone(name)
         assert zone.starts == sorted(set(zone.starts))
-        assert all(first != second for first, second in zip(zone.offsets, zone.offsets[1:], strict=False))
+        assert all(first != second for first, second in pairwise(zone.offsets))
         assert zone.ends[:-1] == zone.starts[1:]
     assert len(load_zone("UTC").starts) == 1
 

@@ -8,6 +8,7 @@ schedule follow elapsed time when clocks change, and a day field that begins wit
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -74,6 +75,11 @@ class ClockRule(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_cron(text: str, *, offset: int = 0, name: str = "") -> ClockRule:
     """The rule of a cron expression, which begins at `offset` of the user's text; `name` decides where `H` falls."""
+    return _parse_cron(text, offset, name if "h" in text.lower() else "")
+
+
+@lru_cache(maxsize=8192)
+def _parse_cron(text: str, offset: int, name: str) -> ClockRule:
     tokens = [Token(match.group(), match.start() + offset) for match in re.finditer(r"[^ \t]+", text)]
     if tokens and tokens[0].text.startswith("@"):
         tokens = _expand_macro(tokens)

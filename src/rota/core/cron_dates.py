@@ -206,9 +206,3 @@ def _month_of(day: int) -> int:
 def date_table(rule: DateRule) -> DateTable:
     """The table of `rule`, made once."""
     return DateTable(rule)
-
-
-@lru_cache(maxsize=1024)
-def weekday_mask(weekdays: tuple[int, ...]) -> int:
-    """The bits of some weekday numbers (0 = Sunday)."""
-    return sum(1 << weekday for weekday in set(weekdays))

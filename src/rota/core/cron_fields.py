@@ -1,6 +1,7 @@
 """One field of a cron expression: lists of values, ranges, steps, hashed places and the special days."""
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,8 +17,8 @@ class Token(NamedTuple):
     position: int
 
 
-class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a field may hold."""
+class FieldSpec(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What a field may hold. There are six of them, compared by identity."""
 
     name: str
     low: int
@@ -188,6 +189,12 @@ class _Builder:
 
 def parse_field(token: Token, spec: FieldSpec, name: str) -> Field:
     """One field; `name` is the job's and decides where `H` falls."""
+    return _parse_field(token, spec, name if "h" in token.text.lower() else "")
+
+
+# Thousands of jobs are written with the same few fields: they share them.
+@lru_cache(maxsize=8192)
+def _parse_field(token: Token, spec: FieldSpec, name: str) -> Field:
     text = token.text
     is_time = spec.low == 0 and not spec.names
     if text == "?":

@@ -53,7 +53,7 @@ def time_table(seconds: int, minutes: int, hours: int) -> Sequence[int]:
     starts = [hour * 3600 for hour in range(24) if hours >> hour & 1]
     if len(in_hour) * len(starts) <= _LIST_LIMIT:
         return [start + second for start in starts for second in in_hour]
-    table = array("l")
+    table = array("i")
     for start in starts:
         table.extend([start + second for second in in_hour])
     return table

@@ -18,7 +18,7 @@ from rota.core.cron_fields import Token
 from rota.core.cron_series import DAY, AlignedSeries, AnchoredSeries, ClockSeries, DstPolicy, FixedSeries, Series
 from rota.core.cron_warnings import Subject, warnings_for
 from rota.core.phrases import FIRST_WORDS, IntervalRule, StartRule, parse_phrase, unknown_word
-from rota.core.schedule_clauses import Clauses, refuse_long_random, refuse_unreadable, split_clauses
+from rota.core.schedule_clauses import NO_CLAUSES, Clauses, refuse_long_random, refuse_unreadable, split_clauses
 from rota.core.schedule_errors import ScheduleError, shown
 from rota.core.schedule_times import from_epoch, local_seconds, parse_moment, to_epoch
 from rota.core.stable_hash import stable_hash
@@ -42,18 +42,25 @@ class Occurrence(msgspec.Struct, frozen=True):
 class Schedule:
     """When a job is due. Immutable; make one with `compile_schedule`."""
 
-    __slots__ = ("_clauses", "_name", "_rule", "_series", "_shift", "_subject", "text", "timezone", "words")
+    __slots__ = ("_clauses", "_name", "_rule", "_series", "_shift", "_subject", "_words", "text", "timezone")
 
     def __init__(self, subject: Subject, rule: Rule | None, clauses: Clauses, name: str, words: str) -> None:
         self.text = subject.text
         self.timezone = subject.zone.name
-        self.words = words
+        self._words = words
         self._subject = subject
         self._series: Series = subject.series
         self._rule = rule
         self._clauses = clauses
         self._name = name
         self._shift = stable_hash("spread", name) % clauses.spread if clauses.spread else 0
+
+    @property
+    def words(self) -> str:
+        """The schedule as a person would say it."""
+        if isinstance(self._rule, ClockRule):
+            return (self._rule.words or clock_words(self._rule)) + self._clauses.words
+        return self._words + self._clauses.words
 
     @property
     def triggers_at_start(self) -> bool:
@@ -188,7 +195,7 @@ def compile_schedule(
     body, clauses = split_clauses(text, zone)
     rule = _parse(body, len(text) - len(text.lstrip()), name)
     if isinstance(rule, StartRule):
-        if clauses != Clauses():
+        if clauses != NO_CLAUSES:
             raise ScheduleError("'at start' takes no spread, random, from or until", position=len(body))
         return _without_instants(text.strip(), zone, dst, rule, rule.words)
     return _compiled(text.strip(), rule, clauses, _Place(zone, dst, name, anchor))
@@ -206,10 +213,9 @@ class _Place(NamedTuple):
 def _compiled(text: str, rule: ClockRule | IntervalRule, clauses: Clauses, place: _Place) -> Schedule:
     series = _series(rule, clauses, place)
     refuse_long_random(rule, clauses)
-    words = rule.words or clock_words(rule) if isinstance(rule, ClockRule) else rule.words
     clock_rule = rule if isinstance(rule, ClockRule) else None
     subject = Subject(text, place.zone, series, place.dst, clock_rule)
-    schedule = Schedule(subject, rule, clauses, place.name, words + clauses.words)
+    schedule = Schedule(subject, rule, clauses, place.name, rule.words)
     if schedule.next_epoch(-1) is None:
         raise ScheduleError("never fires between its from and its until", position=0, hint="widen the two dates")
     return schedule
@@ -226,7 +232,7 @@ def _series(rule: ClockRule | IntervalRule, clauses: Clauses, place: _Place) -> 
 
 
 def _without_instants(text: str, zone: Zone, dst: DstPolicy, rule: Rule | None, words: str) -> Schedule:
-    return Schedule(Subject(text, zone, FixedSeries(()), dst, None), rule, Clauses(), "", words)
+    return Schedule(Subject(text, zone, FixedSeries(()), dst, None), rule, NO_CLAUSES, "", words)
 
 
 def _once(at: str, zone: Zone, dst: DstPolicy) -> Schedule:
@@ -249,7 +255,7 @@ def _once(at: str, zone: Zone, dst: DstPolicy) -> Schedule:
             instant = gap_end or 0
     words = f"once at {at.strip()}" + ("" if moment.tzinfo else f" {zone.name}")
     subject = Subject(at.strip(), zone, FixedSeries([instant]), dst, None)
-    return Schedule(subject, None, Clauses(), "", words)
+    return Schedule(subject, None, NO_CLAUSES, "", words)
 
 
 def _parse(body: str, lead: int, name: str) -> Rule:

@@ -27,6 +27,9 @@ class Clauses(NamedTuple):
     words: str = ""
 
 
+NO_CLAUSES: Final = Clauses()
+
+
 def refuse_unreadable(text: str, field: str) -> None:
     """Refuse what no schedule contains, before anything looks at the text more closely."""
     if len(text) > LONGEST_TEXT:
@@ -52,8 +55,7 @@ def split_clauses(text: str, zone: Zone) -> tuple[str, Clauses]:
         if word in found:
             raise ScheduleError(f"{word} is given twice", position=mark.start(1), field=word, hint="keep one")
         found[word] = Token(raw.strip(), mark.end() + len(raw) - len(raw.lstrip()))
-    body = text[: marks[0].start()] if marks else text
-    return body, _clauses(found, zone)
+    return (text[: marks[0].start()], _clauses(found, zone)) if marks else (text, NO_CLAUSES)
 
 
 def _clauses(found: dict[str, Token], zone: Zone) -> Clauses:
