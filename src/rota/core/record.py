@@ -7,6 +7,7 @@ from random import Random
 from msgspec.structs import replace
 
 from rota.core import alerting
+from rota.core.errors import IllegalTransition
 from rota.core.model import Job, JobId, JobSpec, JobStats, Notice, Run, RunId, RunState, Value
 from rota.core.run_state import Ended, Start, advance, on_ended, on_lost, on_returned
 
@@ -76,7 +77,11 @@ def decide(news: Sequence[News], known: Known, now: datetime, rng: Random) -> Re
         if run is None or job is None or run.current is None or run.fence != one.fence:
             refused.append(one)
             continue
-        after = _after(run, one, known.specs.get((run.job_id, run.revision), job.spec), now, rng)
+        try:
+            after = _after(run, one, known.specs.get((run.job_id, run.revision), job.spec), now, rng)
+        except IllegalTransition:
+            refused.append(one)  # it makes no sense where the run stands; the rest of the batch does
+            continue
         if after is None:
             continue
         runs[run.id] = after

@@ -42,6 +42,9 @@ from rota.wire.messages import (
 BATCH: Final = 2000
 REST: Final = timedelta(seconds=5)
 _CONFLICTS: Final = 20
+_OUTCOMES: Final = {
+    state.value: state for state in AttemptState if state not in (AttemptState.STARTING, AttemptState.RUNNING)
+}
 Publish = Callable[[str], None]
 
 
@@ -55,6 +58,7 @@ class Recorder(Loop):
         self._rng = rng
         self._publish = publish
         self._inbox: asyncio.Queue[tuple[WorkerSession, Reports | Output]] = asyncio.Queue(BATCH)
+        self._taken: list[tuple[WorkerSession, Reports | Output]] = []
         self._deciding = asyncio.Lock()
         self.hub: Hub | None = None
         self.on_requeue: Callable[[], None] = lambda: None
@@ -66,14 +70,14 @@ class Recorder(Loop):
             self.wake()
 
     async def tick(self) -> timedelta:
-        """Commit what has come in."""
-        messages: list[tuple[WorkerSession, Reports | Output]] = []
-        while not self._inbox.empty() and len(messages) < BATCH:
-            messages.append(self._inbox.get_nowait())
-        if not messages:
+        """Commit what has come in; what could not be committed stays for the next tick."""
+        while not self._inbox.empty() and len(self._taken) < BATCH:
+            self._taken.append(self._inbox.get_nowait())
+        if not self._taken:
             return REST
-        await self._store_output([(session, one) for session, one in messages if isinstance(one, Output)])
-        await self._store_reports([(session, one) for session, one in messages if isinstance(one, Reports)])
+        await self._store_output([(session, one) for session, one in self._taken if isinstance(one, Output)])
+        await self._store_reports([(session, one) for session, one in self._taken if isinstance(one, Reports)])
+        self._taken.clear()
         return NO_REST
 
     async def lose(self, held: Sequence[Held]) -> None:
@@ -214,7 +218,7 @@ def _news(report: Report) -> News:
             return WantsPermit(run_id=run_id, fence=fence)
         case Finished():
             event = Ended(
-                outcome=AttemptState(report.outcome),
+                outcome=_OUTCOMES.get(report.outcome, AttemptState.FAILED),
                 started=report.started,
                 finished=report.finished,
                 exit=report.exit,

@@ -10,6 +10,7 @@ from random import Random
 from typing import Final
 
 from rota.clock import Clock
+from rota.core.errors import StoreUnavailable
 from rota.core.model import Run, RunState
 from rota.core.record import settle
 from rota.events import Emit, ServerStarted, ServerStopped
@@ -92,10 +93,21 @@ class Server:
         files: list[Loop] = [self.job_files] if self.job_files else []
         return [*own, *files, *self._background]
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the server decides and its loops are well."""
-        return bool(self._tasks) and all(loop.healthy for loop in self.loops)
+    async def health(self) -> list[str]:
+        """What keeps the server from being ready, in words; empty when it is."""
+        if not self._tasks:
+            return ["the server has not started"]
+        problems = [f"the {loop.name} fails; see the log" for loop in self.loops if not loop.healthy]
+        try:
+            await self.store.runs.stats([])
+        except StoreUnavailable as error:
+            problems.append(f"the store: {error.detail}")
+        return problems
+
+    def wake_background(self) -> None:
+        """There may be something for the loops off the path of a run (a notice to send)."""
+        for loop in self._background:
+            loop.wake()
 
     async def start(self) -> None:
         """Take the shards, read the job files once, and begin."""
