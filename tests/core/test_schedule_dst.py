@@ -64,6 +64,22 @@ def test_several_times_in_one_gap_are_one_instant() -> None:
     assert utc_times("0 2,3 * * *", SPRING) == [GAP_END]
 
 
+def test_the_end_of_a_gap_is_counted_once() -> None:
+    end = SPRING.replace(hour=23)
+    for text in ("0 2,3 * * *", "0 2 * * *", "0 3 * * *"):
+        schedule = compile_schedule(text, timezone=BERLIN)
+        assert schedule.count(SPRING, end) == len(schedule.between(SPRING, end, 10)) == 1
+
+
+def test_jitter_gives_way_where_a_gap_pushes_two_times_together() -> None:
+    for number in range(40):
+        schedule = compile_schedule("every day at 02:30, 03:10, random 40m", timezone=BERLIN, name=f"web/{number}")
+        pushed, following = schedule.between(SPRING, SPRING.replace(hour=12), 2)
+        assert pushed.nominal == datetime(2027, 3, 28, 1, tzinfo=UTC)
+        assert pushed.due < following.nominal == datetime(2027, 3, 28, 1, 10, tzinfo=UTC)
+        assert schedule.previous(following.due) == following
+
+
 def test_listed_hours_are_fixed_times_even_if_they_are_all_hours() -> None:
     assert len(utc_times("0 0-23 * * *", SPRING)) == 23
     assert len(utc_times("0 0-23 * * *", AUTUMN)) == 24

@@ -135,7 +135,7 @@ class Schedule:
             wanted = clauses.first - 1
         elif clauses.random:
             # The instant before may still be due: it waits at most until its successor's nominal time.
-            waiting = self._within(self._series.previous(min(wanted, clauses.last)))
+            waiting = self._within(self._series.previous(wanted))
             if waiting is not None and self._due(waiting) > after:
                 return waiting
         if wanted > clauses.last:
