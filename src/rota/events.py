@@ -154,3 +154,13 @@ class ClockStepped(Event):
 
     seconds: float
     at: datetime
+
+
+class RequestFailed(Event):
+    """Answering a request raised what nobody expected; it was answered 500 and the server goes on."""
+
+    request_id: str
+    method: str
+    path: str
+    error: str
+    traceback: str

@@ -8,7 +8,7 @@ that a stream which breaks for a moment goes on where it stopped; an older posit
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 _REMEMBERED: Final = 4096
@@ -54,7 +54,7 @@ class Hints:
             return None
         return {topic for sequence, topic in self._newest if sequence > last and topic in topics}
 
-    async def subscribe(self, topics: Iterable[str], first: Iterable[str] = ()) -> AsyncIterator[set[str]]:
+    async def subscribe(self, topics: Iterable[str], first: Iterable[str] = ()) -> AsyncGenerator[set[str], None]:
         """Yield the topics that changed, coalesced, `first` at once; ends when the hub is closed."""
         subscription = Subscription(frozenset(topics))
         for topic in first:

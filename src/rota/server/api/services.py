@@ -1,0 +1,49 @@
+"""What the API and the pages work with: one frozen value, made by `wiring`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from rota.clock import Clock
+from rota.core.model import Value
+from rota.events import Emit
+from rota.server.access import AccessControl
+from rota.server.commands import Commands
+from rota.server.hints import Hints
+from rota.server.queries.service import Queries
+from rota.server.secrets import Vault
+from rota.store.bundle import Store
+
+
+async def _nothing_wrong() -> list[str]:
+    return []
+
+
+class ApiSettings(Value):
+    """How the API presents itself. `host` is what it is bound to, `hosts` further names it may be called by."""
+
+    version: str
+    host: str = "127.0.0.1"
+    hosts: tuple[str, ...] = ()
+    timezone: str = "UTC"  # in which times of queries without an offset are read, and pages show theirs
+    tls: bool = False  # whether browsers reach it by https (here or at a proxy in front)
+    public_metrics: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiServices:
+    """The services behind the API. `health` says what keeps the server from being ready, in words."""
+
+    store: Store
+    commands: Commands
+    queries: Queries
+    access: AccessControl
+    vault: Vault
+    hints: Hints
+    clock: Clock
+    settings: ApiSettings
+    metrics: CollectorRegistry
+    emit: Emit
+    health: Callable[[], Awaitable[list[str]]] = _nothing_wrong
+    wake: Callable[[], None] = field(default=lambda: None)  # there may be notices to send
