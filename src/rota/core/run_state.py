@@ -49,9 +49,9 @@ class Requeue(Value):
 
     attempt: Attempt | None
     ready_at: datetime
-    reason: Reason | None = None
     failures: int
     losses: int
+    reason: Reason | None = None
 
 
 class Settle(Value):
