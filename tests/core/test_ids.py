@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.builders import NOON, later
 
 from rota.core import ids
 from rota.core.model import JobId, Trigger
-from tests.core.builders import NOON, later
 
 JOB = JobId("0d1c3f7e-0000-8000-8000-000000000000")
 moments = st.datetimes(datetime(1970, 1, 2), datetime(2399, 12, 31)).map(lambda moment: moment.replace(tzinfo=UTC))

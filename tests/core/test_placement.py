@@ -2,9 +2,9 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.builders import later, make_run
 
 from rota.core.placement import WorkerRoom, kinds_with_room, place
-from tests.core.builders import later, make_run
 
 
 def room(name: str, draining: bool = False, **kinds: int) -> WorkerRoom:

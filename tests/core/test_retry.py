@@ -6,10 +6,10 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.builders import NOON
 
 from rota.core.model import RetryPolicy
 from rota.core.retry import FAILURE_KINDS, NEVER_RETRIED, is_retried, retry_at
-from tests.core.builders import NOON
 
 
 def waits(policy: RetryPolicy, tries: int, seed: int = 1) -> list[float]:

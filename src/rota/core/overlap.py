@@ -43,6 +43,10 @@ def decide(policy: Overlap, run: Run, holders: Sequence[Run], waiting: Sequence[
     keeps_newest_only = policy in (Overlap.QUEUE_LATEST, Overlap.REPLACE)
     if keeps_newest_only and newest.id != run.id:
         return Skip(reason=Reason(code="SUPERSEDED", params={"by": newest.id}))
+    position = next((index for index, other in enumerate(waiting) if other.id == run.id), 0)
+    if not holders and position > 0 and policy is Overlap.QUEUE:
+        # It was looked at before the one in front of it (their polls differ); it must not overtake.
+        return Wait(reason=Reason(code="OVERLAP_QUEUED", params={"holder": waiting[0].id}))
     if not holders:
         return Release(alone=True)
     holder = holders[0].id
@@ -50,7 +54,6 @@ def decide(policy: Overlap, run: Run, holders: Sequence[Run], waiting: Sequence[
         case Overlap.SKIP:
             return Skip(reason=Reason(code="OVERLAP_SKIP", params={"holder": holder}))
         case Overlap.QUEUE:
-            position = next((index for index, other in enumerate(waiting) if other.id == run.id), 0)
             if position >= QUEUE_LIMIT:
                 return Skip(reason=Reason(code="QUEUE_FULL", params={"limit": QUEUE_LIMIT}))
             return Wait(reason=Reason(code="OVERLAP_QUEUED", params={"holder": holder}))

@@ -54,14 +54,18 @@ def release(
     waiting: list[Run] = []
     end: dict[RunId, RunId] = {}
     holders = {job_id: list(held) for job_id, held in situation.holders.items()}
+    lines: dict[JobId, list[Run]] = {}
     for run in runs:
         job = situation.jobs.get(run.job_id)
         if job is None or (job.deleted is not None and run.released is None):
             settled.append(_settle(run, RunState.SKIPPED, Reason(code="DELETED"), now))
             continue
-        in_line = overlap.waiting_in_order(situation.unfinished.get(run.job_id, ()), now)
+        if run.job_id not in lines:
+            lines[run.job_id] = overlap.waiting_in_order(situation.unfinished.get(run.job_id, ()), now)
+        in_line = lines[run.job_id]
         if missed := _missed(run, job, now, schedule_of):
             settled.append(_settle(run, RunState.MISSED, missed, now))
+            _leave(in_line, run)
             continue
         held = [other for other in holders.setdefault(run.job_id, []) if other.id != run.id]
         match overlap.decide(job.spec.overlap, run, held, in_line):
@@ -70,6 +74,7 @@ def release(
                 holders[run.job_id].append(run)
             case overlap.Skip(reason=reason):
                 settled.append(_settle(run, RunState.SKIPPED, reason, now))
+                _leave(in_line, run)
             case overlap.Wait(reason=reason, end=to_end):
                 waiting.append(_wait(run, reason, now))
                 end.update(dict.fromkeys(to_end, run.id))
@@ -86,6 +91,11 @@ def _missed(run: Run, job: Job, now: datetime, schedule_of: Callable[[Job], Sche
         return newer is not None and newer.due <= now
 
     return missed_at_release(job.spec, run, newer_is_due, now)
+
+
+def _leave(line: list[Run], run: Run) -> None:
+    """The run is over: nobody behind it waits for it."""
+    line[:] = [other for other in line if other.id != run.id]
 
 
 def _settle(run: Run, state: RunState, reason: Reason, now: datetime) -> Run:

@@ -196,13 +196,16 @@ def on_ended(run: Run, event: Ended, spec: JobSpec, now: datetime, rng: Random) 
         reason = run.cancel or Reason(code="CANCELLED", params={"by": "the worker", "why": ""})
         return Finish(state=RunState.CANCELLED, attempt=attempt, at=event.finished, reason=reason)
     failures = run.failures + 1
-    failure = event.failure or "exit"
+    failure = event.failure or _KIND_OF_OUTCOME.get(event.outcome, "exit")
     if retry.is_retried(spec.retry, failures, failure):
         at = retry.retry_at(spec.retry, failures, now, rng)
         params = {"attempt": attempt.number, "failure": event.error or failure, "at": at.isoformat()}
         reason = Reason(code="RETRY_WAIT", params=params)
         return Requeue(attempt=attempt, ready_at=at, reason=reason, failures=failures, losses=run.losses)
     return Finish(**_failed(event, spec), attempt=attempt, at=event.finished)
+
+
+_KIND_OF_OUTCOME: Final = {AttemptState.TIMED_OUT: "timeout", AttemptState.REJECTED: "rejected"}
 
 
 def _failed(event: Ended, spec: JobSpec) -> dict[str, Any]:
