@@ -23,7 +23,7 @@ class Loop(ABC):
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._wakeup = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._failures = 0
         self.ticked = asyncio.Event()  # set after every tick; readiness and tests look at it
 
@@ -37,7 +37,7 @@ class Loop(ABC):
 
     def stop(self) -> None:
         """Finish the present tick and return from `run`."""
-        self._stopping = True
+        self._stopping.set()
         self._wakeup.set()
 
     @property
@@ -52,11 +52,11 @@ class Loop(ABC):
 
     async def run(self) -> None:
         """Tick and rest until stopped."""
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._wakeup.clear()
             rest = await self._tick_safely()
             self.ticked.set()
-            if not self._stopping:
+            if not self._stopping.is_set():
                 await self._rest(rest)
 
     async def _tick_safely(self) -> timedelta:
@@ -71,12 +71,13 @@ class Loop(ABC):
         return rest
 
     async def _rest(self, rest: timedelta) -> None:
-        """Wait for `rest`, a wake or a stop."""
+        """Wait for `rest`, a wake or a stop; after a failure only for the rest or a stop."""
+        early = self._stopping if self._failures else self._wakeup
         if rest <= NO_REST:
             await asyncio.sleep(0)
             return
         try:
             async with asyncio.timeout(rest.total_seconds()):
-                await self._wakeup.wait()
+                await early.wait()
         except TimeoutError:
             pass

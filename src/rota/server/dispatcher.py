@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from rota.clock import Clock
 from rota.core.errors import RotaError
-from rota.core.model import Attempt, AttemptState, Job, JobId, JobSpec, Run, RunId
+from rota.core.model import Attempt, AttemptState, Job, JobId, JobSpec, Overlap, Run, RunId
 from rota.core.placement import Placed, WorkerRoom, kinds_with_room, place
 from rota.core.release import KEEPS_WAITING, Released, Situation, release
 from rota.core.run_state import Assign, advance
@@ -117,11 +117,13 @@ class Dispatcher(Loop):
 
     async def _decide(self, found: Waiting, now: datetime) -> Released:
         """Ask core what may start."""
+        watchful = [job.id for job in found.jobs.values() if job.spec.overlap is not Overlap.ALLOW]
         patient = [job.id for job in found.jobs.values() if job.spec.overlap in KEEPS_WAITING]
+        holders = await self._store.runs.holders(watchful) if watchful else {}
         unfinished: dict[JobId, list[Run]] = {}
         for run in await self._store.runs.unfinished(patient) if patient else []:
             unfinished.setdefault(run.job_id, []).append(run)
-        situation = Situation(jobs=found.jobs, holders=found.holders, unfinished=unfinished)
+        situation = Situation(jobs=found.jobs, holders=holders, unfinished=unfinished)
         return release(found.runs, situation, self._schedule_of, now)
 
     def _schedule_of(self, job: Job) -> Schedule:

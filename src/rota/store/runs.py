@@ -13,16 +13,10 @@ from rota.store.jobs import AuditEntry, RunChange
 
 
 class Waiting(Value):
-    """Queued runs whose time has come, and all that a decision about them needs.
-
-    `jobs` are the definitions of those runs' jobs (by job id), `holders` their released and unfinished runs (for
-    overlap), `stats` their counters.
-    """
+    """Queued runs whose time has come, and the definitions of their jobs (by job id)."""
 
     runs: tuple[Run, ...]
     jobs: dict[JobId, Job] = {}
-    holders: dict[JobId, tuple[Run, ...]] = {}
-    stats: dict[JobId, JobStats] = {}
 
 
 class Reported(Value):
@@ -50,6 +44,9 @@ class Runs(Protocol):
 
         With `after`, only those with `ready_at` > after: what has become due since the caller last looked.
         """
+
+    async def holders(self, job_ids: Sequence[JobId]) -> dict[JobId, list[Run]]:
+        """The released and unfinished runs of these jobs, in order of due; jobs that have none are absent."""
 
     async def next_ready(self, after: datetime) -> datetime | None:
         """The earliest `ready_at` after `after` of any queued run."""
