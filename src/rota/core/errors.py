@@ -62,6 +62,12 @@ class StoreUnavailable(RotaError):
     retryable = True
 
 
+class StoreUnusable(RotaError):
+    """The store cannot be used as it is: damaged, not Rota's, or of a newer version."""
+
+    code = "STORE_UNUSABLE"
+
+
 class Fenced(RotaError):
     """A newer owner has taken over; this write was refused."""
 

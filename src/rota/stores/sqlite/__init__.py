@@ -1,0 +1,5 @@
+"""The store on SQLite: one file (or memory), one writer, nothing to install."""
+
+from rota.stores.sqlite.opening import open_sqlite
+
+__all__ = ["open_sqlite"]

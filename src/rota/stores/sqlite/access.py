@@ -1,0 +1,196 @@
+"""Tokens, logins, secrets, remembered answers and the audit trail on SQLite: `rota.store.access.Access`."""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from rota.store.access import LoginRecord, RememberedAnswer, SecretRecord, TokenRecord
+from rota.store.jobs import AuditEntry
+from rota.stores.sqlite.connection import Database
+from rota.stores.sqlite.queries import load
+from rota.stores.sqlite.rows import Row, from_micros, ids_json, optional_instant, optional_micros, to_micros
+from rota.stores.sqlite.writes import add_audit
+
+SQL: Final = load("access.sql")
+
+
+class SqliteAccess:
+    """Who may come in, and what they did."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put_token(self, token: TokenRecord, audit: AuditEntry | None = None) -> None:
+        """Insert or update a token by id."""
+        row = (
+            token.id, token.digest, token.name, ",".join(token.scopes), to_micros(token.created),
+            optional_micros(token.expires), optional_micros(token.last_used), optional_micros(token.revoked),
+        )  # fmt: skip
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(SQL["put_token"], row)
+            add_audit(connection, _entries(audit))
+
+        await self._database.write(write)
+
+    async def find_token(self, digest: bytes) -> TokenRecord | None:
+        """The token of this digest, revoked and expired ones included."""
+        return await self._token("token_by_digest", digest)
+
+    async def get_token(self, token_id: str) -> TokenRecord | None:
+        """The token of this id."""
+        return await self._token("token_by_id", token_id)
+
+    async def tokens(self) -> list[TokenRecord]:
+        """All tokens, newest first."""
+        return await self._database.read(
+            lambda connection: [_token_from_row(row) for row in connection.execute(SQL["tokens"])]
+        )
+
+    async def put_login(self, record: LoginRecord) -> None:
+        """Add a login code or browser session; those that had expired when it was made go."""
+        created = to_micros(record.created)
+        row = (record.digest, record.kind, record.token_id, created, to_micros(record.expires), record.csrf)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(SQL["drop_expired_logins"], (created,))
+            connection.execute(SQL["put_login"], row)
+
+        await self._database.write(write)
+
+    async def find_session(self, digest: bytes) -> LoginRecord | None:
+        """The browser session of this digest."""
+        return await self._database.read(
+            lambda connection: _login(connection.execute(SQL["session"], (digest,)).fetchone())
+        )
+
+    async def take_login(self, digest: bytes) -> LoginRecord | None:
+        """Remove and return a code or session: of any number of callers exactly one gets it."""
+        return await self._database.write(
+            lambda connection: _login(connection.execute(SQL["take_login"], (digest,)).fetchone())
+        )
+
+    async def put_secrets(self, secrets: Sequence[SecretRecord], audit: AuditEntry | None = None) -> None:
+        """Insert or replace secrets by name."""
+        rows = [(one.name, one.key_id, one.nonce, one.ciphertext, to_micros(one.updated)) for one in secrets]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(SQL["put_secret"], rows)
+            add_audit(connection, _entries(audit))
+
+        await self._database.write(write)
+
+    async def get_secrets(self, names: Sequence[str] | None = None) -> dict[str, SecretRecord]:
+        """These secrets, or all."""
+        statement, parameters = ("all_secrets", ()) if names is None else ("some_secrets", (ids_json(names),))
+
+        def read(connection: sqlite3.Connection) -> dict[str, SecretRecord]:
+            found = [_secret_from_row(row) for row in connection.execute(SQL[statement], parameters)]
+            return {secret.name: secret for secret in found}
+
+        return await self._database.read(read)
+
+    async def delete_secret(self, name: str, audit: AuditEntry) -> bool:
+        """Remove a secret; returns whether it was there. Nothing is audited when it was not."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            deleted = connection.execute(SQL["delete_secret"], (name,)).rowcount == 1
+            add_audit(connection, [audit] if deleted else [])
+            return deleted
+
+        return await self._database.write(write)
+
+    async def remembered(self, key: str, actor: str) -> RememberedAnswer | None:
+        """The answer remembered for this key of this actor."""
+
+        def read(connection: sqlite3.Connection) -> RememberedAnswer | None:
+            row = connection.execute(SQL["remembered"], (key, actor)).fetchone()
+            return None if row is None else _answer_from_row(row)
+
+        return await self._database.read(read)
+
+    async def remember(self, answer: RememberedAnswer, keep_after: datetime) -> None:
+        """Remember an answer; older ones than `keep_after` are removed on the way."""
+        row = (
+            answer.key, answer.actor, answer.request_digest, answer.status, answer.body, to_micros(answer.created),
+        )  # fmt: skip
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(SQL["forget"], (to_micros(keep_after),))
+            connection.execute(SQL["remember"], row)
+
+        await self._database.write(write)
+
+    async def audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Append entries of acts that change nothing else."""
+        await self._database.write(lambda connection: add_audit(connection, entries))
+
+    async def audit_trail(self, limit: int) -> list[AuditEntry]:
+        """The newest entries, newest first."""
+        return await self._database.read(
+            lambda connection: [_entry_from_row(row) for row in connection.execute(SQL["audit_trail"], (limit,))]
+        )
+
+    async def _token(self, statement: str, key: bytes | str) -> TokenRecord | None:
+        """The one token a statement finds."""
+
+        def read(connection: sqlite3.Connection) -> TokenRecord | None:
+            row = connection.execute(SQL[statement], (key,)).fetchone()
+            return None if row is None else _token_from_row(row)
+
+        return await self._database.read(read)
+
+
+def _entries(audit: AuditEntry | None) -> list[AuditEntry]:
+    return [] if audit is None else [audit]
+
+
+def _token_from_row(row: Row) -> TokenRecord:
+    """The token of a row."""
+    id_, digest, name, scopes, created, expires, last_used, revoked = row
+    return TokenRecord(
+        id=id_,
+        digest=digest,
+        name=name,
+        scopes=tuple(scopes.split(",")) if scopes else (),
+        created=from_micros(created),
+        expires=optional_instant(expires),
+        last_used=optional_instant(last_used),
+        revoked=optional_instant(revoked),
+    )
+
+
+def _login(row: Row | None) -> LoginRecord | None:
+    """The login of a row, if there is one."""
+    if row is None:
+        return None
+    digest, kind, token_id, created, expires, csrf = row
+    return LoginRecord(
+        digest=digest,
+        kind=kind,
+        token_id=token_id,
+        created=from_micros(created),
+        expires=from_micros(expires),
+        csrf=csrf,
+    )
+
+
+def _secret_from_row(row: Row) -> SecretRecord:
+    """The secret of a row."""
+    name, key_id, nonce, ciphertext, updated = row
+    return SecretRecord(name=name, key_id=key_id, nonce=nonce, ciphertext=ciphertext, updated=from_micros(updated))
+
+
+def _answer_from_row(row: Row) -> RememberedAnswer:
+    """The answer of a row."""
+    key, actor, request_digest, status, body, created = row
+    return RememberedAnswer(
+        key=key, actor=actor, request_digest=request_digest, status=status, body=body, created=from_micros(created)
+    )
+
+
+def _entry_from_row(row: Row) -> AuditEntry:
+    """The audit entry of a row."""
+    at, actor, verb, object_, detail, request_id = row
+    return AuditEntry(at=from_micros(at), actor=actor, verb=verb, object=object_, detail=detail, request_id=request_id)
