@@ -1,0 +1,36 @@
+"""The executors of a worker, one per kind of task, and the keeper that most of them lean on."""
+
+from rota.worker.environment import Folders
+from rota.worker.executor import Executor
+from rota.worker.executors.shell import ShellExecutor
+from rota.worker.keeper_link import KeeperLink
+from rota.worker.pipes import Gate
+from rota.worker.settings import WorkerSettings
+
+
+class Executors:
+    """All executors, by the kind of task."""
+
+    def __init__(self, link: KeeperLink, of: dict[str, Executor]) -> None:
+        self.link = link
+        self.of = of
+
+    async def close(self) -> None:
+        """End everything; when it returns no process is left."""
+        for executor in self.of.values():
+            await executor.close()
+        await self.link.stop()
+
+
+async def make_executors(settings: WorkerSettings, gate: Gate) -> Executors:
+    """Start the keeper and make the executors that `settings` gives a capacity."""
+    link = KeeperLink(settings.state)
+    await link.start()
+    folders = Folders(settings)
+    folders.prepare()
+    return Executors(
+        link,
+        {
+            "shell": ShellExecutor(link, folders, gate, settings),
+        },
+    )

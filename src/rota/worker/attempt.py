@@ -1,0 +1,97 @@
+"""One attempt on this worker: its order, where it stands, and how it ends. It ends exactly once."""
+
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from rota.core.model import Usage
+from rota.wire.messages import AttemptOrder
+from rota.worker.output import Capture
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended, in the words of `wire.messages.Finished`."""
+
+    outcome: str
+    exit: int | None = None
+    signal: int | None = None
+    failure: str | None = None
+    error: str | None = None
+    result: Any = None
+    usage: Usage = Usage()
+
+
+def failed(failure: str, error: str, **facts: Any) -> Outcome:
+    """The outcome of an attempt that failed in the way `failure` (core.retry.FAILURE_KINDS)."""
+    return Outcome(outcome="failed", failure=failure, error=error, **facts)
+
+
+def rejected(error: str) -> Outcome:
+    """The outcome of an attempt that this worker's own rules do not allow."""
+    return Outcome(outcome="rejected", failure="rejected", error=error)
+
+
+def timed_out(timeout: float | None, **facts: Any) -> Outcome:
+    """The outcome of an attempt that ran longer than it may."""
+    limit = "" if timeout is None else f" of {timeout:g} s"
+    return Outcome(outcome="timed-out", failure="timeout", error=f"still running at its time-out{limit}", **facts)
+
+
+class AttemptOwner(Protocol):
+    """Who is told what becomes of an attempt."""
+
+    def attempt_began(self, attempt: "Attempt") -> None:
+        """It runs from now on."""
+
+    def attempt_ended(self, attempt: "Attempt", outcome: Outcome) -> None:
+        """It is over and nothing of it lives on."""
+
+    def attempt_returned(self, attempt: "Attempt", why: str) -> None:
+        """It was never started."""
+
+
+class Attempt:
+    """One try of a run, from its order to its end."""
+
+    __slots__ = (
+        "begun", "finished", "is_over", "order", "output", "owner", "started", "stopping", "taken",
+    )  # fmt: skip
+
+    def __init__(self, order: AttemptOrder, output: Capture, owner: AttemptOwner, taken: float) -> None:
+        self.order = order
+        self.output = output
+        self.owner = owner
+        self.taken = taken  # monotonic: when the order arrived
+        self.begun: float | None = None  # monotonic: when it started to run
+        self.started: datetime | None = None
+        self.finished: datetime | None = None
+        self.stopping: str | None = None  # the outcome that was decided from outside: "cancelled" or "lost"
+        self.is_over = False
+
+    @property
+    def kind(self) -> str:
+        """What executor it needs: "http", "shell", "python"."""
+        return str(self.order.task.__struct_config__.tag)
+
+    def begin(self) -> None:
+        """It runs from now on."""
+        self.owner.attempt_began(self)
+
+    def end(self, outcome: Outcome) -> None:
+        """It is over; later ends are ignored."""
+        if not self.is_over:
+            self.is_over = True
+            self.owner.attempt_ended(self, outcome)
+
+    def give_back(self, why: str) -> None:
+        """It was never started."""
+        if not self.is_over:
+            self.is_over = True
+            self.owner.attempt_returned(self, why)
+
+    def stopped(self, **facts: Any) -> Outcome:
+        """The outcome of an attempt that was ended from outside."""
+        if self.stopping == "lost":
+            return Outcome(outcome="lost", error="the worker stopped before the attempt had ended", **facts)
+        return Outcome(outcome="cancelled", error="cancelled", **facts)

@@ -1,0 +1,24 @@
+"""What an executor is: it knows how to run one kind of task."""
+
+from typing import Protocol
+
+from rota.worker.attempt import Attempt
+
+
+class Executor(Protocol):
+    """Runs attempts of one kind. All methods but `close` return at once; no method raises because of an attempt."""
+
+    def takes(self, attempt: Attempt, reserved: int) -> bool:
+        """Whether there is room to start this one now, `reserved` slots being promised to others."""
+
+    def start(self, attempt: Attempt) -> None:
+        """Start it: call `attempt.begin()` when it runs and `attempt.end(…)` when nothing of it lives."""
+
+    def ripen(self, attempt: Attempt) -> None:
+        """It has been running for a while: do now what short attempts can do without."""
+
+    def stop(self, attempt: Attempt, grace: float) -> None:
+        """End it, with TERM first and KILL after `grace`; `attempt.stopping` says why."""
+
+    async def close(self) -> None:
+        """Let go of everything."""

@@ -1,0 +1,172 @@
+"""Shell attempts: `/bin/sh -c` in a clean environment, below the keeper."""
+
+import errno
+import os
+
+from rota.core.model import ShellTask, Usage
+from rota.worker.attempt import Attempt, Outcome, failed, rejected, timed_out
+from rota.worker.environment import (
+    SHELL,
+    Folders,
+    Identity,
+    UserRefused,
+    as_user,
+    attempt_environment,
+    base_environment,
+    identity_of,
+    working_folder,
+)
+from rota.worker.failures import describe_exit, describe_signal
+from rota.worker.keeper_link import KeeperDied, KeeperLink, SpawnFailed, TreeEvent, TreeOver, memory_file
+from rota.worker.output import STDERR, STDOUT
+from rota.worker.pipes import Gate, OutputPipe
+from rota.worker.settings import WorkerSettings
+
+
+class _Running:
+    """The process of one attempt, seen from here."""
+
+    __slots__ = ("errors", "key", "output", "private_work")
+
+    def __init__(self, output: OutputPipe, errors: OutputPipe, private_work: bool) -> None:
+        self.output = output
+        self.errors = errors
+        self.private_work = private_work
+        self.key = 0
+
+
+class ShellExecutor:
+    """Runs scripts of /bin/sh."""
+
+    def __init__(self, link: KeeperLink, folders: Folders, gate: Gate, settings: WorkerSettings) -> None:
+        self._link = link
+        self._folders = folders
+        self._gate = gate
+        self._settings = settings
+        self._capacity = settings.capacity.get("shell", 0)
+        self._running: dict[Attempt, _Running] = {}
+
+    def takes(self, attempt: Attempt, reserved: int) -> bool:
+        """Whether a slot is free."""
+        return len(self._running) + reserved < self._capacity
+
+    def start(self, attempt: Attempt) -> None:
+        """Start the script."""
+        order = attempt.order
+        assert isinstance(order.task, ShellTask)
+        try:
+            identity = identity_of(order.user, self._settings)
+        except UserRefused as refusal:
+            attempt.end(rejected(str(refusal)))
+            return
+        try:
+            self._launch(attempt, order.task, identity)
+        except OSError as error:
+            self._forget(attempt)
+            attempt.end(failed("start", f"the worker could not prepare the attempt: {error}"))
+
+    def ripen(self, attempt: Attempt) -> None:
+        """Follow its output from now on; a short attempt's output is read when it has ended."""
+        running = self._running.get(attempt)
+        if running is not None:
+            running.output.listen()
+            running.errors.listen()
+
+    def stop(self, attempt: Attempt, grace: float) -> None:
+        """End the whole tree."""
+        running = self._running.get(attempt)
+        if running is not None:
+            self._link.end(running.key, grace)
+
+    async def close(self) -> None:
+        """Nothing is held beyond the attempts."""
+
+    def _launch(self, attempt: Attempt, task: ShellTask, identity: Identity) -> None:
+        order = attempt.order
+        capture = attempt.output
+        out = self._folders.make_out(order.fence, identity)
+        private = order.cwd is None
+        cwd = (
+            self._folders.make_work(str(order.fence), identity)
+            if private
+            else working_folder(order.cwd or "", identity)
+        )
+        environment = base_environment(identity) | attempt_environment(order, self._settings.name, out)
+        output = OutputPipe(self._gate, lambda data: capture.write(STDOUT, data))
+        running = _Running(output, output, private_work=order.cwd is None)
+        self._running[attempt] = running
+        running.errors = errors = OutputPipe(self._gate, lambda data: capture.write(STDERR, data))
+        descriptors, targets = [output.hand_over(), errors.hand_over()], [1, 2]
+        if task.stdin is not None:
+            descriptors.append(memory_file("stdin", task.stdin.encode("utf-8", "surrogateescape")))
+            targets.append(0)
+        details = {
+            "argv": as_user([SHELL, "-c", task.command], identity),
+            "env": environment,
+            "cwd": cwd,
+            "targets": targets,
+            "timeout": order.timeout,
+            "grace": order.kill_grace,
+        }
+        attempt.begin()
+        running.key = self._link.spawn(details, descriptors, lambda event: self._happened(attempt, event))
+
+    def _happened(self, attempt: Attempt, event: TreeEvent) -> None:
+        running = self._running[attempt]
+        for pipe in (running.output, running.errors):
+            pipe.drain()
+        self._forget(attempt)
+        attempt.end(_outcome(attempt, event))
+
+    def _forget(self, attempt: Attempt) -> None:
+        running = self._running.pop(attempt, None)
+        if running is not None:
+            running.output.close()
+            running.errors.close()
+            if running.private_work:
+                self._folders.remove_work(str(attempt.order.fence))
+        self._folders.remove_out(attempt.order.fence)
+
+
+def _outcome(attempt: Attempt, event: TreeEvent) -> Outcome:
+    match event:
+        case TreeOver():
+            return _outcome_of_end(attempt, event)
+        case SpawnFailed():
+            return failed("start", _why_not_started(attempt, event))
+        case _:
+            assert isinstance(event, KeeperDied)
+            return Outcome(outcome="lost", error="the keeper process of this worker died, and the attempt with it")
+
+
+def _outcome_of_end(attempt: Attempt, event: TreeOver) -> Outcome:
+    usage = Usage(cpu_seconds=event.cpu_seconds, peak_memory=event.peak_memory)
+    if event.why is None and event.left:
+        attempt.output.say(
+            f"{event.left} process(es) that the command had left running were ended: an attempt is over with its "
+            "command. Put `wait` at the end of the command, or run daemons under a service manager."
+        )
+    if event.why == "timeout":
+        return timed_out(attempt.order.timeout, exit=event.exit, signal=event.signal, usage=usage)
+    if event.why == "ended":
+        return attempt.stopped(exit=event.exit, signal=event.signal, usage=usage)
+    if event.signal is not None:
+        return failed("signal", describe_signal(event.signal), signal=event.signal, usage=usage)
+    if event.exit:
+        return failed("exit", describe_exit(event.exit), exit=event.exit, usage=usage)
+    return Outcome(outcome="succeeded", exit=0, usage=usage)
+
+
+def _why_not_started(attempt: Attempt, event: SpawnFailed) -> str:
+    if event.where == "cwd":
+        folder = attempt.order.cwd
+        reason = os.strerror(event.errno)
+        return f"the working folder {folder} cannot be entered: {reason}; `cwd:` must exist on the worker"
+    if event.errno == errno.E2BIG:
+        return (
+            "the command, its environment and its parameters are too long for this machine "
+            "(128 KiB each): use a file or `stdin:`"
+        )
+    if not event.errno:
+        return f"the command or its environment cannot be passed on: {event.message} (a NUL byte?)"
+    return f"{SHELL} could not be started: {os.strerror(event.errno)}"

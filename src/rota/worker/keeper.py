@@ -1,0 +1,471 @@
+"""The keeper: one small process per worker that starts the attempts' processes, watches them and ends them.
+
+Standard library only, started as a script, single-threaded. It is the reaper of everything below it (child
+subreaper), so what daemonises itself still ends up here. It owns the time-out ladder: TERM, the grace, KILL of the
+whole tree. When the agent's socket closes it kills everything at once. It holds the lock on the state folder until
+its last child is dead, so a new agent never runs beside the remains of an old one.
+
+A *tree* is a main process and everything it started. It is over when nothing of it lives: once the main process has
+ended, what it left behind is killed and counted. Members are found by parentage, by process group, and by the mark in
+their environment; what clears its environment, leaves the group and daemonises escapes until the keeper ends.
+"""
+
+import ctypes
+import fcntl
+import json
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PROTOCOL = 1
+MARK = "ROTA_TREE"  # environment variable that names the tree a process belongs to
+INLINE_LIMIT = 32 * 1024  # a longer message travels in a memory file
+BY_FILE = b"@"
+MOST_DESCRIPTORS = 250  # the kernel passes at most 253 with one message
+
+_SUBREAPER = 36
+_TICK = 0.2  # how often the clock is compared while deadlines exist: it also notices a suspended machine
+_LOCK_PATIENCE = 15.0
+_RESET = [signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXFSZ]
+
+
+def become_subreaper() -> None:
+    """Let orphaned descendants become children of this process."""
+    ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of all threads of `pid`; empty when it is gone."""
+    found: list[int] = []
+    try:
+        for thread in os.scandir(f"/proc/{pid}/task"):
+            with open(f"{thread.path}/children", "rb") as file:  # noqa: PTH123 — hot, and no Path needed
+                found += map(int, file.read().split())
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
+
+
+def descendants_of(pid: int) -> Iterator[int]:
+    """Everything below `pid`, parents first."""
+    waiting = children_of(pid)
+    while waiting:
+        child = waiting.pop()
+        yield child
+        waiting += children_of(child)
+
+
+def mark_of(pid: int) -> str | None:
+    """The mark in the environment of `pid`, None without one or when it cannot be read."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    prefix = MARK.encode() + b"="
+    for entry in environment.split(b"\0"):
+        if entry.startswith(prefix):
+            return os.fsdecode(entry[len(prefix) :])
+    return None
+
+
+def marked_processes(prefix: str) -> Iterator[int]:
+    """All processes of this machine whose mark begins with `prefix`, except this one."""
+    for name in (entry.name for entry in os.scandir("/proc")):
+        if name.isdigit() and int(name) != os.getpid():
+            mark = mark_of(int(name))
+            if mark is not None and mark.startswith(prefix):
+                yield int(name)
+
+
+def send_signal(pid: int, number: int) -> bool:
+    """Signal `pid`; False when it belongs to somebody whom we may not signal."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # an empty group, or one of processes that took another identity
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _now() -> float:
+    """Seconds that go on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Tree:
+    """One main process and everything below it."""
+
+    __slots__ = (
+        "cpu", "deadline", "grace", "key", "kill_at", "left", "mark", "memory", "orphans", "pid", "status", "why",
+    )  # fmt: skip
+
+    def __init__(self, key: int, pid: int, mark: str, timeout: float | None, grace: float) -> None:
+        self.key = key
+        self.pid = pid
+        self.mark = mark
+        self.grace = grace
+        self.deadline = None if timeout is None else _now() + timeout
+        self.kill_at: float | None = None
+        self.why: str | None = None  # "timeout" or "ended" once its end was asked for
+        self.status: int | None = None  # the wait status of the main process once it has ended
+        self.cpu = 0.0
+        self.memory = 0
+        self.left = 0  # processes that outlived the main process
+        self.orphans: set[int] = set()
+
+    def note_usage(self, usage: Any) -> None:
+        """Add what a reaped process consumed."""
+        self.cpu += usage.ru_utime + usage.ru_stime
+        self.memory = max(self.memory, usage.ru_maxrss * 1024)
+
+    def members(self) -> Iterator[int]:
+        """All living processes of the tree that can be found."""
+        roots = set(self.orphans)
+        if self.status is None:
+            roots.add(self.pid)
+        for root in roots:
+            yield root
+            yield from descendants_of(root)
+
+    def next_step(self) -> float | None:
+        """When the ladder goes on, None while it rests."""
+        return self.kill_at if self.kill_at is not None else self.deadline
+
+
+class Keeper:
+    """The loop between the agent's socket and the trees."""
+
+    def __init__(self, agent: socket.socket) -> None:
+        self._agent = agent
+        self._trees: dict[int, Tree] = {}
+        self._mains: dict[int, Tree] = {}  # by pid
+        self._orphans: dict[int, Tree] = {}  # by pid
+        self._laddered: set[int] = set()  # keys of trees with a deadline or a kill to come
+        self._outgoing: list[list[Any]] = []
+        self._nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self._closed = False
+        self._poll = select.epoll()
+        self._wake, wake = socket.socketpair()
+        self._wake.setblocking(False)
+        wake.setblocking(False)
+        self._wake_writer = wake  # kept: signal.set_wakeup_fd does not own it
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._poll.register(agent, select.EPOLLIN)
+
+    def run(self) -> None:
+        """Serve until the agent is gone, then end everything."""
+        self._say(["ready", PROTOCOL, os.getpid()])
+        while not self._closed:
+            self._flush()
+            for descriptor, _ in self._poll.poll(self._rest()):
+                if descriptor == self._wake.fileno():
+                    self._wake.recv(4096)
+                    self._reap()
+                else:
+                    self._take()
+            if self._laddered:
+                self._climb()
+        self._end_everything()
+
+    # ── what the agent says ──────────────────────────────────────────────────────────────────────────────
+
+    def _take(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(
+                self._agent, 2 * INLINE_LIMIT, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            self._closed = True
+            return
+        if data == BY_FILE:
+            data = _read_memory(descriptors.pop(0))
+        self._obey(json.loads(data), descriptors)
+
+    def _obey(self, orders: list[list[Any]], descriptors: list[int]) -> None:
+        for verb, key, *details in orders:
+            if verb == "spawn":
+                count = len(details[0]["targets"])
+                self._spawn(key, details[0], descriptors[:count])
+                for descriptor in descriptors[:count]:
+                    os.close(descriptor)
+                del descriptors[:count]
+            elif verb == "sweep":
+                self._sweep(key)
+            elif key in self._trees and verb == "arm":
+                self._arm(self._trees[key], *details)
+            elif key in self._trees and verb == "end":
+                self._end(self._trees[key], "ended", details[0])
+
+    def _spawn(self, key: int, order: dict[str, Any], descriptors: list[int]) -> None:
+        actions = [
+            (os.POSIX_SPAWN_DUP2, self._nothing, target) for target in (0, 1, 2) if target not in order["targets"]
+        ]
+        actions += [
+            (os.POSIX_SPAWN_DUP2, descriptor, target)
+            for descriptor, target in zip(descriptors, order["targets"], strict=True)
+        ]
+        try:
+            os.chdir(order["cwd"])
+        except (OSError, ValueError) as error:
+            self._say(["failed", key, getattr(error, "errno", 0) or 0, "cwd", str(error)])
+            return
+        argv = order["argv"]
+        try:
+            pid = os.posix_spawn(
+                argv[0], argv, order["env"], file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
+            )
+        except (OSError, ValueError) as error:
+            self._say(["failed", key, getattr(error, "errno", 0) or 0, "argv", str(error)])
+            return
+        tree = Tree(key, pid, order["env"].get(MARK, ""), order.get("timeout"), order.get("grace", 0.0))
+        self._trees[key] = self._mains[pid] = tree
+        if tree.deadline is not None:
+            self._laddered.add(key)
+
+    def _arm(self, tree: Tree, timeout: float | None, grace: float) -> None:
+        """Give a running tree a new deadline, or none."""
+        tree.deadline = None if timeout is None else _now() + timeout
+        tree.grace = grace
+        if tree.next_step() is None:
+            self._laddered.discard(tree.key)
+        else:
+            self._laddered.add(tree.key)
+
+    # ── the ladder ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _rest(self) -> float | None:
+        """Seconds until the clock must be looked at again; None sleeps until something happens."""
+        if self._outgoing:
+            return 0.05
+        steps = [self._trees[key].next_step() for key in self._laddered]
+        soonest = min((step for step in steps if step is not None), default=None)
+        return None if soonest is None else min(_TICK, max(0.0, soonest - _now()))
+
+    def _climb(self) -> None:
+        now = _now()
+        for key in tuple(self._laddered):
+            tree = self._trees[key]
+            if tree.kill_at is not None and now >= tree.kill_at:
+                self._kill(tree)
+                tree.kill_at = now + _TICK  # again until it is empty: it may be forking meanwhile
+            elif tree.kill_at is None and tree.deadline is not None and now >= tree.deadline:
+                self._end(tree, "timeout", tree.grace)
+
+    def _end(self, tree: Tree, why: str, grace: float) -> None:
+        """Ask the tree to end and make sure of it after `grace` seconds."""
+        tree.why = tree.why or why
+        kill_at = _now() + grace
+        tree.kill_at = kill_at if tree.kill_at is None else min(kill_at, tree.kill_at)
+        self._laddered.add(tree.key)
+        if grace <= 0:
+            self._kill(tree)
+            return
+        self._adopt()
+        group = tree.pid if tree.status is None else 0
+        members = [pid for pid in tree.members() if not group or _group_of(pid) != group]
+        if group:
+            _signal_group(group, signal.SIGTERM)
+        for pid in members:
+            send_signal(pid, signal.SIGTERM)
+
+    def _kill(self, tree: Tree) -> None:
+        self._adopt()
+        if tree.status is None:
+            _signal_group(tree.pid, signal.SIGKILL)
+        for pid in tuple(tree.members()):
+            send_signal(pid, signal.SIGKILL)
+
+    # ── the dead ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                # WNOWAIT keeps the dead one's number taken, so its group can still be killed without mistake.
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if dead is None:
+                return
+            main = self._mains.pop(dead.si_pid, None)
+            if main is not None:
+                self._main_ended(main)
+            else:
+                self._orphan_ended(dead.si_pid)
+
+    def _main_ended(self, tree: Tree) -> None:
+        self._adopt(finishing=tree)
+        tree.left = len(tree.orphans)
+        _signal_group(tree.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(tree.pid, 0)
+        tree.status = status
+        tree.note_usage(usage)
+        self._settle(tree)
+
+    def _orphan_ended(self, pid: int) -> None:
+        if pid not in self._orphans:
+            self._adopt()
+        owner = self._orphans.pop(pid, None)
+        _, _, usage = os.wait4(pid, 0)
+        if owner is not None:
+            owner.orphans.discard(pid)
+            owner.note_usage(usage)
+            if owner.status is not None:
+                self._settle(owner)
+
+    def _settle(self, tree: Tree) -> None:
+        """Kill what a finished tree left behind; say so once nothing is left."""
+        self._adopt()
+        for pid in tuple(tree.orphans):
+            if not send_signal(pid, signal.SIGKILL):
+                self._orphans.pop(pid, None)  # it took another identity; waiting for it would wait for ever
+                tree.orphans.discard(pid)
+        if tree.orphans:
+            return
+        del self._trees[tree.key]
+        self._laddered.discard(tree.key)
+        code = os.waitstatus_to_exitcode(tree.status or 0)
+        exit_code, number = (code, None) if code >= 0 else (None, -code)
+        self._say(["over", tree.key, exit_code, number, tree.cpu, tree.memory, tree.why, tree.left])
+
+    def _sweep(self, key: int) -> None:
+        """Kill what a warm process's attempt left behind, itself excepted."""
+        tree = self._trees.get(key)
+        killed = 0
+        if tree is not None and tree.status is None:
+            self._adopt()
+            for pid in tuple(tree.members()):
+                if pid != tree.pid:
+                    killed += send_signal(pid, signal.SIGKILL)
+        self._say(["swept", key, killed])
+
+    def _adopt(self, finishing: Tree | None = None) -> None:
+        """Find to which tree each orphan that has come to us belongs."""
+        with open("/proc/self/task/%d/children" % os.getpid(), "rb") as file:  # noqa: PTH123, UP031 — hot
+            children = file.read().split()
+        if len(children) == len(self._mains) + len(self._orphans) + (finishing is not None):
+            return
+        for pid in map(int, children):
+            if pid in self._mains or pid in self._orphans or (finishing is not None and pid == finishing.pid):
+                continue
+            owner = self._owner_of(pid, finishing)
+            if owner is not None:
+                owner.orphans.add(pid)
+                self._orphans[pid] = owner
+
+    def _owner_of(self, pid: int, finishing: Tree | None) -> Tree | None:
+        group = _group_of(pid)
+        if finishing is not None and group == finishing.pid:
+            return finishing
+        if group in self._mains:
+            return self._mains[group]
+        mark = mark_of(pid)
+        if mark:
+            for tree in self._trees.values():
+                if tree.mark == mark:
+                    return tree
+        return None
+
+    # ── the end, and talking ─────────────────────────────────────────────────────────────────────────────
+
+    def _end_everything(self) -> None:
+        """Kill until nothing is below us; only then is the lock on the folder given up."""
+        while True:
+            for pid in tuple(descendants_of(os.getpid())):
+                send_signal(pid, signal.SIGKILL)
+            try:
+                while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(0.01)
+
+    def _say(self, message: list[Any]) -> None:
+        self._outgoing.append(message)
+
+    def _flush(self) -> None:
+        """Send what there is to say; never wait for a slow agent."""
+        while self._outgoing:
+            batch = self._outgoing[:100]
+            try:
+                self._agent.send(json.dumps(batch).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._closed = True
+                return
+            del self._outgoing[: len(batch)]
+
+
+def _read_memory(descriptor: int) -> bytes:
+    try:
+        with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as memory:
+            return memory[:]
+    finally:
+        os.close(descriptor)
+
+
+def take_lock(state: Path, patience: float = _LOCK_PATIENCE) -> int | None:
+    """Lock the state folder and write who holds it; None when somebody else keeps it."""
+    descriptor = os.open(state / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= end:
+                os.close(descriptor)
+                return None
+            time.sleep(0.02)
+            continue
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        return descriptor
+
+
+def main(descriptor: int, state: Path) -> int:
+    """Keep until the agent on the other end of `descriptor` is gone."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the agent decides; its end is our signal
+    agent = socket.socket(fileno=descriptor)
+    agent.set_inheritable(False)
+    os.umask(0o077)
+    lock = take_lock(state)
+    if lock is None:
+        holder = (state / "keeper.lock").read_text()
+        agent.send(json.dumps([["locked", 0, holder]]).encode(), socket.MSG_NOSIGNAL)
+        return 1
+    become_subreaper()
+    Keeper(agent).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))
