@@ -19,7 +19,7 @@ from rota.core.alerting import notice_id
 from rota.core.errors import RotaError
 from rota.core.model import Condition, Notice
 from rota.events import ConditionCleared, ConditionRaised, Emit
-from rota.jobfile import CheckResult, check_paths
+from rota.jobfile.check import CheckResult, check_paths
 from rota.jobfile.paths import job_files
 from rota.loop import Loop
 from rota.server.commands import ApplyResult, Commands, WantedJob
@@ -36,7 +36,7 @@ class JobFiles(Loop):
 
     def __init__(self, paths: Sequence[Path], store: Store, commands: Commands, clock: Clock, emit: Emit) -> None:
         super().__init__(emit)
-        self._paths = [path.resolve() for path in paths]
+        self.paths = [path.resolve() for path in paths]
         self._store = store
         self._commands = commands
         self._clock = clock
@@ -46,11 +46,11 @@ class JobFiles(Loop):
     def watches(self, source: str) -> bool:
         """Whether a job of this source belongs to the watched files."""
         path = Path(source)
-        return any(path == watched or watched in path.parents for watched in self._paths)
+        return any(path == watched or watched in path.parents for watched in self.paths)
 
     async def tick(self) -> timedelta:
         """Apply the files if they have changed since the last look."""
-        found = await asyncio.to_thread(_fingerprint, self._paths)
+        found = await asyncio.to_thread(_fingerprint, self.paths)
         if found != self._seen:
             await self._apply()
             self._seen = found
@@ -58,8 +58,8 @@ class JobFiles(Loop):
 
     async def _apply(self) -> None:
         """Read, check and apply everything, or leave all as it is and say why."""
-        checked = await asyncio.to_thread(check_paths, self._paths)
-        errors = [problem for problem in checked.problems if problem.is_error]
+        checked = await asyncio.to_thread(check_paths, self.paths)
+        errors = checked.errors
         if errors:
             first = errors[0]
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -83,7 +83,7 @@ class JobFiles(Loop):
     async def _complain(self, detail: str) -> None:
         """Raise the condition, once per wording, and tell those who are told of these jobs' failures."""
         now = self._clock.now()
-        hint = f"nothing was changed; rota check {' '.join(str(path) for path in self._paths)} shows all problems"
+        hint = f"nothing was changed; rota check {' '.join(str(path) for path in self.paths)} shows all problems"
         await self._store.alerts.raise_condition(Condition(key=CONDITION, detail=detail, since=now, hint=hint))
         self._emit(ConditionRaised(key=CONDITION, detail=detail))
         jobs = [job for job in await self._store.jobs.by_source(None) if job.source and self.watches(job.source)]

@@ -52,6 +52,18 @@ class SqliteRuns:
         window = (_BEFORE_ALL if after is None else to_micros(after), to_micros(now))
         return await self._database.read(lambda connection: _waiting(connection, window, kinds, limit))
 
+    async def holders(self, job_ids: Sequence[JobId]) -> dict[JobId, list[Run]]:
+        """The released and unfinished runs of these jobs."""
+
+        def read(connection: sqlite3.Connection) -> dict[JobId, list[Run]]:
+            held: dict[JobId, list[Run]] = {}
+            for row in connection.execute(SQL["holders"], (ids_json(job_ids),)):
+                run = run_from_row(row)
+                held.setdefault(run.job_id, []).append(run)
+            return held
+
+        return await self._database.read(read)
+
     async def next_ready(self, after: datetime) -> datetime | None:
         """The earliest `ready_at` after `after` of any queued run."""
         moment = to_micros(after)
@@ -162,7 +174,7 @@ def _waiting(
 ) -> Waiting:
     """The first runs of each kind that became ready within `window` (from exclusive, to inclusive), merged."""
     if kinds is None:
-        kinds = [kind for (kind,) in connection.execute(SQL["kinds"])]
+        kinds = [kind for (kind,) in connection.execute(SQL["queued_kinds"])]
     queues = [
         connection.execute(SQL["waiting_of_kind"], (kind, *window, limit)).fetchall() for kind in dict.fromkeys(kinds)
     ]
@@ -170,6 +182,13 @@ def _waiting(
     found = {row[0]: run_from_row(row) for row in connection.execute(SQL["hot"], (ids_json(order),))}
     runs = tuple(found[id_] for id_ in order)
     return Waiting(runs=runs, jobs=_jobs(connection, ids_json({run.job_id for run in runs})))
+
+
+def _next_ready(connection: sqlite3.Connection, after: int) -> datetime | None:
+    """The earliest of the kinds' earliest moments."""
+    kinds = [kind for (kind,) in connection.execute(SQL["queued_kinds"])]
+    found = [row for kind in kinds for row in connection.execute(SQL["next_ready"], (kind, after))]
+    return optional_instant(min(found)[0]) if found else None
 
 
 def _assign(connection: sqlite3.Connection, changes: Sequence[RunChange], sessions: Mapping[str, int]) -> set[RunId]:

@@ -1,0 +1,70 @@
+"""Templates: one environment with everything escaped, and the helpers that templates may use."""
+
+from io import StringIO
+from typing import Any, Final
+
+import jinja2
+from ruamel.yaml import YAML
+from starlette.responses import HTMLResponse
+
+from rota.core.zones import zone_info
+from rota.server.access import Session
+from rota.server.api.services import ApiServices
+from rota.server.ui import figures, words
+
+_ENVIRONMENT: Final = jinja2.Environment(
+    loader=jinja2.PackageLoader("rota.server.ui", "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+_ENVIRONMENT.globals.update(
+    state_status=words.state_status,
+    job_status=words.job_status,
+    duration=words.duration,
+    size=words.size,
+    strip=figures.strip,
+    strip_summary=figures.strip_summary,
+    glyphs=words.GLYPHS,
+)
+
+
+def page(
+    services: ApiServices, template: str, session: Session | None, status: int = 200, **values: Any
+) -> HTMLResponse:
+    """One page."""
+    now = services.clock.now()
+    zone = zone_info(services.settings.timezone)
+
+    def when(text: str) -> str:
+        return words.absolute(text, zone)
+
+    def clock(text: str) -> str:
+        return words.short_clock(text, zone, now)
+
+    def ago(text: str) -> str:
+        return words.relative(text, now)
+
+    values.setdefault("topics", "")
+    content = _ENVIRONMENT.get_template(template).render(
+        session=session,
+        version=services.settings.version,
+        now=now,
+        zone_name=services.settings.timezone,
+        when=when,
+        clock=clock,
+        ago=ago,
+        **values,
+    )
+    return HTMLResponse(content, status)
+
+
+def as_yaml(value: dict[str, Any]) -> str:
+    """A definition as it would stand in a job file."""
+    out = StringIO()
+    writer = YAML()
+    writer.indent(mapping=2, sequence=4, offset=2)
+    writer.width = 100
+    writer.dump(value, out)
+    return out.getvalue()

@@ -1,0 +1,94 @@
+"""Glyphs, words and times of the pages. Every state is shown as glyph and word and colour, never by colour alone."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from rota.core.units import format_rough, format_size
+from rota.server.queries.shapes import JobView
+
+GLYPHS: Final = {
+    "queued": "◷",
+    "starting": "▷",
+    "running": "▶",
+    "succeeded": "✓",
+    "failed": "✕",
+    "timed-out": "⧗",
+    "cancelled": "⊘",
+    "skipped": "↷",
+    "missed": "∅",
+    "lost": "⚡",
+    "rejected": "⊗",
+    "paused": "‖",
+    "failing": "✕",
+    "late": "◔",
+    "broken": "!",
+    "new": "·",
+    "shadow": "◌",
+}
+
+
+class Status(NamedTuple):
+    """How something fares: the key of its colour, its glyph, its word."""
+
+    key: str
+    glyph: str
+    word: str
+
+
+def state_status(state: str) -> Status:
+    """The status of a run or an attempt."""
+    return Status(state, GLYPHS.get(state, "·"), state.replace("-", " "))
+
+
+def job_status(job: JobView) -> Status:
+    """The one word that matters most about a job."""
+    for condition in ("broken", "paused", "late", "failing", "shadow"):
+        if condition in job.conditions:
+            times = f" ×{job.fails_in_row}" if condition == "failing" and job.fails_in_row > 1 else ""
+            return Status(condition, GLYPHS[condition], condition + times)
+    return state_status(job.last.state) if job.last.state else Status("new", GLYPHS["new"], "new")
+
+
+def parse(text: str) -> datetime:
+    """The instant of a view's time."""
+    return datetime.fromisoformat(text)
+
+
+def relative(text: str, now: datetime) -> str:
+    """`3m ago`, `in 2h 5m`."""
+    seconds = (parse(text) - now).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    rough = format_rough(int(abs(seconds)))
+    return f"in {rough}" if seconds > 0 else f"{rough} ago"
+
+
+def absolute(text: str, zone: ZoneInfo) -> str:
+    """`2026-11-23 03:00:00 CET`."""
+    return f"{parse(text).astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def short_clock(text: str, zone: ZoneInfo, now: datetime) -> str:
+    """The time of day, with the date where it is not today's."""
+    local, today = parse(text).astimezone(zone), now.astimezone(zone).date()
+    if local.date() == today:
+        return f"{local:%H:%M:%S}"
+    return f"{local:%a %H:%M}" if abs((local.date() - today).days) < 6 else f"{local:%d %b %H:%M}"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration for reading; a dash where there is none."""
+    if seconds is None:
+        return "–"
+    return f"{seconds:.1f}s" if 1 <= seconds < 10 else format_rough(seconds)
+
+
+def size(count: int | None) -> str:
+    """Bytes for reading."""
+    if count is None:
+        return "–"
+    for unit, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return format_size(count)
