@@ -140,6 +140,7 @@ class JobSpec(Value):
     overlap: Overlap = Overlap.SKIP
     missed: MissedPolicy = MissedPolicy()
     delivery: Delivery = Delivery.AT_LEAST_ONCE
+    on_disconnect: float | None = None  # how long an attempt goes on without its server; None: it is stopped
     late_after: float | None = None
     alert: AlertPolicy = AlertPolicy()
     keep: KeepPolicy = KeepPolicy()

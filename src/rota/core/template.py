@@ -1,7 +1,8 @@
 """`${…}` values in the url, headers and body of an http job.
 
 One pass, no code: a value that itself contains `${…}` stays as it is. `$${` writes a literal `${`. Values are made
-harmless for the place they are put into: they cannot add a header, leave their JSON string or start a new part of a url.
+harmless for the place they are put into: they cannot add a header, leave their JSON string or start a new part of
+a url.
 """
 
 import json
@@ -112,5 +113,7 @@ def secret_names(*texts: str) -> frozenset[str]:
 
 def _name_of(match: re.Match[str]) -> str:
     if not match[2]:
-        raise BadTemplate("${ is not closed", position=match.start(), hint="close it with }, or write $${ for a literal ${")
+        raise BadTemplate(
+            "${ is not closed", position=match.start(), hint="close it with }, or write $${ for a literal ${"
+        )
     return match[1].strip()
