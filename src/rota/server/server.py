@@ -25,6 +25,7 @@ from rota.server.planner import Planner
 from rota.server.pruner import Pruner
 from rota.server.reaper import Reaper
 from rota.server.recorder import Recorder
+from rota.server.tzdata import follow_tzdata
 from rota.server.watcher import Watcher
 from rota.store.bundle import Store
 from rota.wire.channel import ServerChannel
@@ -112,6 +113,7 @@ class Server:
     async def start(self) -> None:
         """Take the shards, read the job files once, and begin."""
         self._epochs |= await self.store.leases.take_shards(self.name)
+        await follow_tzdata(self.store, self._epochs)
         self._emit(ServerStarted(server=self.name, epochs=dict(self._epochs)))
         if self.job_files is not None:
             await self.job_files.tick()

@@ -1,0 +1,58 @@
+"""The time zone database's version: instants are computed with the highest one the store has seen.
+
+Zone rules change a few times a year. When this server brings a newer database, the next instants of all jobs are
+computed again; instants that were answered stay answered, because cursors do not move. A server with an older
+database than the store has seen does not plan: it would contradict what was promised.
+"""
+
+from typing import Final
+
+from rota.core.errors import RotaError, StoreUnusable
+from rota.core.model import Job
+from rota.core.zones import tz_version
+from rota.server.definitions import compile_job
+from rota.store.bundle import Store
+from rota.store.jobs import Plan
+
+FACT: Final = "tzdata"
+_BATCH: Final = 500
+
+
+async def follow_tzdata(store: Store, epochs: dict[int, int], *, own: str | None = None) -> int:
+    """Bring all jobs to this server's zone database; returns how many got another next instant.
+
+    Raises StoreUnusable when the store has seen a newer one.
+    """
+    own = own or tz_version()
+    seen = await store.leases.fact(FACT)
+    if seen == own:
+        return 0
+    if seen is not None and _order(seen) > _order(own):
+        detail = f"the schedules in this store were computed with time zone database {seen}; this server has {own}"
+        raise StoreUnusable(detail, hint="install a newer tzdata: pip install --upgrade tzdata")
+    moved = 0
+    if seen is not None:
+        jobs = [job for job in await store.jobs.by_source(None) if job.pause is None and job.broken is None]
+        plans = [plan for job in jobs if (plan := _replanned(job)) is not None]
+        for start in range(0, len(plans), _BATCH):
+            moved += len(await store.jobs.commit_plan(plans[start : start + _BATCH], epochs))
+    await store.leases.remember(FACT, own)
+    return moved
+
+
+def _replanned(job: Job) -> Plan | None:
+    """The job's cursor where it is, with the next instant as it is now; None when that is the same."""
+    try:
+        upcoming = compile_job(job).next(job.cursor)
+    except (RotaError, ArithmeticError, ValueError, LookupError):
+        return None  # the planner sets a broken job aside and says so
+    next_at = upcoming.due if upcoming else None
+    if next_at == job.next_at:
+        return None
+    return Plan(job_id=job.id, expected_version=job.version, cursor=job.cursor, next_at=next_at)
+
+
+def _order(version: str) -> tuple[int, str]:
+    """`2026b` as something that compares: year, then letters or number."""
+    digits = version[:4]
+    return (int(digits) if digits.isdigit() else 0, version[4:])
