@@ -52,7 +52,7 @@ def _replanned(job: Job) -> Plan | None:
     return Plan(job_id=job.id, expected_version=job.version, cursor=job.cursor, next_at=next_at)
 
 
-def _order(version: str) -> tuple[int, str]:
-    """`2026b` as something that compares: year, then letters or number."""
-    digits = version[:4]
-    return (int(digits) if digits.isdigit() else 0, version[4:])
+def _order(version: str) -> tuple[int, int, str]:
+    """`2026.6` or `2026b` as something that compares: year, then number or letters (10 after 9)."""
+    year, rest = version[:4], version[4:].lstrip(".")
+    return (int(year) if year.isdigit() else 0, len(rest), rest)
