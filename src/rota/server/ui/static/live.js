@@ -1,0 +1,81 @@
+// One event stream per page. It says which topics changed; whoever shows them fetches them again. When the stream
+// is away the page says so: amber after 15 s, dimmed after 60 s, and nothing pretends to be fresh.
+
+const STALE = 15000;
+const GONE = 60000;
+let source = null;
+let heard = Date.now();
+
+function say(state, text) {
+  const live = document.getElementById("live");
+  if (!live) return;
+  live.dataset.state = state;
+  live.querySelector("span").textContent = text;
+}
+
+function hear() {
+  heard = Date.now();
+  show();
+}
+
+function changed(topics) {
+  const detail = { topics };
+  if (topics.some((topic) => !topic.startsWith("log:")) || topics.length === 0) {
+    document.body.dispatchEvent(new CustomEvent("live-change", { detail }));
+  }
+  document.body.dispatchEvent(new CustomEvent("live-topics", { detail }));
+}
+
+function connect() {
+  const topics = document.body.dataset.topics;
+  if (!topics || source) return;
+  source = new EventSource(`/api/v1/stream?topics=${encodeURIComponent(topics)}`);
+  source.addEventListener("hello", hear);
+  source.addEventListener("beat", hear);
+  source.addEventListener("reset", () => {
+    hear();
+    changed([]);
+  });
+  source.addEventListener("changed", (event) => {
+    hear();
+    changed(JSON.parse(event.data).topics);
+  });
+  source.addEventListener("error", () => {
+    if (source?.readyState === EventSource.CLOSED) {
+      source = null;
+      setTimeout(connect, 3000);
+    }
+  });
+}
+
+function show() {
+  const age = Date.now() - heard;
+  const gone = age > GONE;
+  document.body.classList.toggle("gone", gone);
+  const banner = document.getElementById("nosignal");
+  banner.hidden = !gone;
+  if (gone) {
+    const since = new Date(heard).toLocaleTimeString("en-GB");
+    const text = `No signal since ${since} — showing old data`;
+    if (banner.textContent !== text) banner.textContent = text;
+    say("gone", "no signal");
+  } else if (age > STALE) say("stale", `${Math.round(age / 1000)}s old`);
+  else say(source ? "on" : "off", source ? "live" : "static");
+}
+
+export function startLive() {
+  if (!document.body.dataset.topics) return;
+  connect();
+  setInterval(show, 1000);
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      source?.close();
+      source = null;
+    } else {
+      // What happened while nobody looked is not known: fetch everything once.
+      heard = Date.now();
+      connect();
+      changed([]);
+    }
+  });
+}
