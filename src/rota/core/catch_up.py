@@ -85,9 +85,14 @@ def new_run(job: Job, occurrence: Occurrence, created: datetime) -> Run:
         kind=task_kind(job.spec),
         created=created,
         ready_at=occurrence.due,
-        late_at=_late_at(job.spec, occurrence.due),
+        late_at=late_at(job.spec, occurrence.due),
         params=job.spec.params,
     )
+
+
+def late_at(spec: JobSpec, due: datetime) -> datetime | None:
+    """When a run due then counts as late."""
+    return None if spec.late_after is None else due + timedelta(seconds=spec.late_after)
 
 
 def task_kind(spec: JobSpec) -> str:
@@ -129,7 +134,7 @@ def missed_at_release(spec: JobSpec, run: Run, newer_is_due: Callable[[], bool],
 
 def _caught_up(job: Job, schedule: Schedule, cursor: datetime, now: datetime) -> tuple[list[Run], list[Gap]]:
     """Runs for what is due, the missed policy for what is old."""
-    border = max(cursor, now - LATE_LIMIT)
+    border = max(cursor, _before(now - LATE_LIMIT))  # one of exactly that age is still only late
     fresh = schedule.between(border, now, limit=10**6)
     queued = [new_run(job, occurrence, now) for occurrence in fresh]
     if border <= cursor:
@@ -193,11 +198,6 @@ def _paused(job: Job, pause: Pause) -> Reason:
     """The reason of the instants of a pause."""
     why = f": {pause.reason}" if pause.reason else ""
     return Reason(code="PAUSED", params={"by": pause.by, "why": why, "job": job.full_name})
-
-
-def _late_at(spec: JobSpec, due: datetime) -> datetime | None:
-    """When a run due then counts as late."""
-    return None if spec.late_after is None else due + timedelta(seconds=spec.late_after)
 
 
 def _next(schedule: Schedule, after: datetime) -> datetime | None:

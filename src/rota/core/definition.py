@@ -43,7 +43,8 @@ def create(
     """A new job, or one that was deleted (`before`) and comes back with its history; planned from now on."""
     namespace, _, name = full_name.partition("/")
     pause = Pause(since=now, by=by, reason="starts paused") if spec.paused else None
-    upcoming = schedule.next(now)
+    cursor = max(now, before.cursor) if before else now  # a clock that was set back repeats no instant
+    upcoming = schedule.next(cursor)
     job = Job(
         id=job_id(namespace, name),
         namespace=namespace,
@@ -51,7 +52,7 @@ def create(
         revision=before.revision + 1 if before else 1,
         version=before.version + 1 if before else 1,
         spec=spec,
-        cursor=now,
+        cursor=cursor,
         next_at=upcoming.due if upcoming and pause is None else None,
         created=now,
         updated=now,
@@ -71,9 +72,16 @@ def edit(
     edited = _moved(edited, move, new)
 
     def repin(run: Run) -> Run:
-        if run.trigger is Trigger.SCHEDULE and not _in_schedule(run, new):
+        moved = replace(run, revision=revision, kind=catch_up.task_kind(spec), version=run.version + 1)
+        if run.trigger is not Trigger.SCHEDULE:
+            return moved
+        if not _in_schedule(run, new):
             return _skip(run, Reason(code="EDITED", params={"revision": revision}), now)
-        return replace(run, revision=revision, kind=catch_up.task_kind(spec), version=run.version + 1)
+        if spec.shadow:
+            return _skip(run, Reason(code="SHADOW"), now)
+        said = run.late_at is None and job.spec.late_after is not None  # that it is late: once is enough
+        late_at = None if said else catch_up.late_at(spec, run.due)
+        return replace(moved, params=spec.params, late_at=late_at)
 
     return _change(job, edited, move, waiting, repin)
 
