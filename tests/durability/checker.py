@@ -1,0 +1,190 @@
+"""Judges a history: by identity of instants, by what the probes saw, by what was acknowledged.
+
+Every rule returns its violations as sentences; an empty list is a clean history.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from history import Definition, GapRow, History, JobHistory, Row
+from oracle import expected
+from probe import Event
+
+FINAL = {"succeeded", "failed", "timed-out", "cancelled", "skipped", "missed", "lost"}
+CLOCK_GRAIN = 0.02  # /proc/uptime counts hundredths
+
+
+def check(history: History) -> list[str]:
+    """All violations."""
+    rules: list[Callable[[History], Iterator[str]]] = [
+        instants_are_answered_once,
+        nothing_runs_while_paused,
+        runs_are_unique_and_ended,
+        attempts_follow_each_other,
+        probes_are_known_attempts,
+        success_was_seen,
+        at_most_once_starts_once,
+        triggers_are_kept,
+    ]
+    return [violation for rule in rules for violation in rule(history)]
+
+
+# ── pass 1: identity ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def instants_are_answered_once(history: History) -> Iterator[str]:
+    """Each instant that must be has exactly one run row or lies in exactly one gap; none that must not be has one."""
+    rows, gaps = defaultdict(list), defaultdict(list)
+    for row in history.rows:
+        if row.trigger == "schedule":
+            rows[row.job].append(row)
+    for gap in history.gaps:
+        gaps[gap.job].append(gap)
+    for job in history.jobs.values():
+        must, may = instants(job, history.until)
+        yield from _check_instants(job.name, must, may, Counter(row.due for row in rows[job.name]), gaps[job.name])
+        yield from _check_gaps(job.name, must, may, gaps[job.name])
+
+
+def instants(job: JobHistory, until: datetime | None) -> tuple[set[datetime], set[datetime]]:
+    """The instants that must be answered and those that may be, up to `until`."""
+    must: set[datetime] = set()
+    may: set[datetime] = set()
+    ends = [definition.window for definition in job.definitions[1:]]
+    for index, definition in enumerate(job.definitions):
+        stop = ends[index] if index < len(ends) else None
+        certain_end = stop.asked if stop else until
+        possible_end = stop.answered if stop else until
+        if definition.expression is None or certain_end is None or possible_end is None:
+            continue
+        certain = _between(definition, definition.window.answered, certain_end)
+        must |= certain
+        may |= _between(definition, definition.window.asked - timedelta(seconds=1), possible_end) - certain
+    return must, may - must
+
+
+def _between(definition: Definition, after: datetime, until: datetime) -> set[datetime]:
+    if until <= after:
+        return set()
+    return set(expected(definition.expression or "", after, until, definition.zone))
+
+
+def _check_instants(
+    job: str, must: set[datetime], may: set[datetime], rows: Counter[datetime], gaps: list[GapRow]
+) -> Iterator[str]:
+    for due, count in rows.items():
+        if count > 1:
+            yield f"{job}: {due} has {count} run rows"
+    for due in sorted(must | may | set(rows)):
+        covering = sum(gap.after < due <= gap.until for gap in gaps)
+        answers = rows[due] + covering
+        if due in must and answers == 0:
+            yield f"{job}: {due} has neither run nor gap"
+        elif due not in must and due not in may and rows[due]:
+            yield f"{job}: {due} has a run but is no instant of the schedule then in force"
+        elif covering and answers > 1 and rows[due] <= 1:
+            yield f"{job}: {due} is answered {answers} times ({rows[due]} runs, {covering} gaps)"
+
+
+def _check_gaps(job: str, must: set[datetime], may: set[datetime], gaps: list[GapRow]) -> Iterator[str]:
+    for gap in gaps:
+        least = sum(gap.after < due <= gap.until for due in must)
+        most = least + sum(gap.after < due <= gap.until for due in may)
+        if not least <= gap.count <= most:
+            yield f"{job}: the gap from {gap.after} to {gap.until} counts {gap.count} instants, not {least} to {most}"
+
+
+def nothing_runs_while_paused(history: History) -> Iterator[str]:
+    """No instant that lies clearly inside a pause was given an attempt."""
+    for row in history.rows:
+        job = history.jobs.get(row.job)
+        if job is None or row.trigger != "schedule" or not row.attempts:
+            continue
+        for pause, resume in job.pauses:
+            if pause.answered < row.due and (resume is None or row.due < resume.asked):
+                yield f"{row.job}: {row.due} was run although the job was paused"
+
+
+# ── pass 3: attempts, as seen from outside ───────────────────────────────────────────────────────────────
+
+
+def runs_are_unique_and_ended(history: History) -> Iterator[str]:
+    """A run id is one row, and nothing is left unfinished."""
+    for run, count in Counter(row.id for row in history.rows).items():
+        if count > 1:
+            yield f"run {run} has {count} rows"
+    for row in history.rows:
+        if row.state not in FINAL:
+            yield f"{row.job}: run {row.id} due {row.due} is still {row.state}"
+
+
+def attempts_follow_each_other(history: History) -> Iterator[str]:
+    """Per run, a later attempt has a higher fence and starts after the earlier one ended or its process was killed."""
+    ends = {(event.run, event.fence): event.uptime for event in history.events if event.kind == "end"}
+    starts: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in history.events:
+        if event.kind == "start":
+            starts[event.run].append(event)
+    for run, seen in starts.items():
+        for earlier, later in pairwise(sorted(seen, key=lambda event: event.uptime)):
+            yield from _follows(run, earlier, later, ends.get((run, earlier.fence)), history.kills)
+
+
+def _follows(run: str, earlier: Event, later: Event, end: float | None, kills: list[float]) -> Iterator[str]:
+    if later.fence == earlier.fence:
+        yield f"{later.job}: run {run} started twice under the fence {later.fence}"
+    elif later.fence < earlier.fence:
+        yield f"{later.job}: run {run} started under the fence {later.fence} after {earlier.fence}"
+    elif end is not None and later.uptime + CLOCK_GRAIN < end:
+        yield f"{later.job}: run {run} had two attempts alive at once, {earlier.attempt} and {later.attempt}"
+    elif end is None and not any(earlier.uptime - CLOCK_GRAIN <= kill <= later.uptime + CLOCK_GRAIN for kill in kills):
+        again = f"was started again ({later.attempt}) though attempt {earlier.attempt} was not killed"
+        yield f"{later.job}: run {run} {again}"
+
+
+def probes_are_known_attempts(history: History) -> Iterator[str]:
+    """Whatever ran is an attempt on record, under the fence on record."""
+    known = {(row.id, fence) for row in history.rows for _, fence in row.attempts}
+    for event in history.events:
+        if event.kind == "start" and (event.run, event.fence) not in known:
+            yield f"{event.job}: run {event.run} fence {event.fence} ran and is on no record"
+
+
+def success_was_seen(history: History) -> Iterator[str]:
+    """A run is called succeeded only if its last attempt reached its end."""
+    ended = {(event.run, event.fence) for event in history.events if event.kind == "end"}
+    for row in history.rows:
+        job = history.jobs.get(row.job)
+        if job is None or not job.probes_its_end or row.state != "succeeded":
+            continue
+        if not row.attempts or (row.id, row.attempts[-1][1]) not in ended:
+            yield f"{row.job}: run {row.id} is called succeeded, but its last attempt never reached its end"
+
+
+def at_most_once_starts_once(history: History) -> Iterator[str]:
+    """A run of an at-most-once job was started at most once, for ever."""
+    for run, count in Counter(event.run for event in history.events if event.kind == "start").items():
+        job = next(event.job for event in history.events if event.run == run)
+        if count > 1 and job in history.jobs and history.jobs[job].at_most_once:
+            yield f"{job}: run {run} was started {count} times although at most once was promised"
+
+
+# ── what was acknowledged ────────────────────────────────────────────────────────────────────────────────
+
+
+def triggers_are_kept(history: History) -> Iterator[str]:
+    """An acknowledged trigger is one run, the same under each repetition of its key; no trigger made two."""
+    rows: dict[str, Row] = {row.id: row for row in history.rows}
+    runs: defaultdict[str, set[str]] = defaultdict(set)
+    for one in history.acknowledged:
+        runs[one.key].add(one.run)
+        if one.run not in rows:
+            yield f"the acknowledged trigger {one.key} has no run {one.run}"
+    for key, ids in runs.items():
+        if len(ids) > 1:
+            yield f"the trigger {key} made {len(ids)} runs"
+    manual = sum(row.trigger == "manual" for row in history.rows)
+    if manual > len(runs):
+        yield f"{manual} manual runs for {len(runs)} triggers"

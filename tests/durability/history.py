@@ -1,0 +1,77 @@
+"""What was done and what was found: the material the checker judges."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from probe import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Something that took effect at an unknown moment between asking and the answer."""
+
+    asked: datetime
+    answered: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """From `window` on, the job's instants are those of `expression`; None: it has none (paused, or by hand only)."""
+
+    window: Window
+    expression: str | None
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run as the system tells it."""
+
+    id: str
+    job: str
+    due: datetime
+    trigger: str
+    state: str
+    attempts: tuple[tuple[int, int], ...] = ()  # (number, fence), oldest first
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapRow:
+    """Instants answered together: after < due ≤ until."""
+
+    job: str
+    after: datetime
+    until: datetime
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acknowledged:
+    """A manual trigger that was answered with this run."""
+
+    key: str
+    run: str
+
+
+@dataclass(kw_only=True)
+class JobHistory:
+    """What was asked of one job, oldest first, and what may be expected of its attempts."""
+
+    name: str
+    definitions: list[Definition] = field(default_factory=list)
+    pauses: list[tuple[Window, Window | None]] = field(default_factory=list)  # (pause, resume)
+    at_most_once: bool = False
+    probes_its_end: bool = True
+
+
+@dataclass(kw_only=True)
+class History:
+    """Everything."""
+
+    jobs: dict[str, JobHistory] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    gaps: list[GapRow] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    kills: list[float] = field(default_factory=list)  # uptime of every kill -9
+    acknowledged: list[Acknowledged] = field(default_factory=list)
+    until: datetime | None = None  # instants after this one are not judged
