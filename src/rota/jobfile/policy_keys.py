@@ -31,7 +31,8 @@ LONGEST_KEEP: Final = 3660 * 86400.0
 
 _MISSED: Final = re.compile(r"(run-latest|run-all)(?:\s+within\s+(.+?))?(?:\s+at\s+most\s+(\S+))?\s*")
 _TARGET: Final = re.compile(r"([a-z0-9][a-z0-9._-]*):(\S.*)", re.ASCII)
-_MAIL: Final = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+")
+# A local mailbox such as root is an address too: that is where cron's mail goes.
+_MAILBOX: Final = re.compile(r"[^@\s,;<>\"]+(?:@[^@\s,;<>\"]+)?")
 
 
 def retry_policy(reading: Reading, node: Node) -> RetryPolicy:
@@ -137,10 +138,11 @@ def _target(reading: Reading, node: Scalar) -> str | None:
     target = node.text.strip()
     match = _TARGET.fullmatch(target)
     if match is None or not target.isprintable() or len(target) > 300:
-        fix = f'write "mail:{target}"' if _MAIL.fullmatch(target) else "write channel:target, e.g. mail:ops@example.com"
+        is_mail = "@" in target and _MAILBOX.fullmatch(target)
+        fix = f'write "mail:{target}"' if is_mail else "write channel:target, e.g. mail:ops@example.com"
         reading.wrong("E0209", f'"{target[:60]}" is not an alert target', node, label=fix)
         return None
-    if match[1] == "mail" and not _MAIL.fullmatch(match[2]):
+    if match[1] == "mail" and not _MAILBOX.fullmatch(match[2]):
         reading.wrong(
             "E0209", f'"{match[2][:60]}" is not a mail address', node, label="one address each: mail:ops@example.com"
         )
