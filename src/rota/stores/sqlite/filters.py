@@ -11,7 +11,7 @@ from rota.stores.sqlite.rows import ids_json, to_micros
 LONGEST_PATTERN: Final = 1_000
 TROUBLE: Final = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.CANCELLED, RunState.MISSED, RunState.LOST})
 # Word for word the condition of the partial indexes, so that SQLite uses them.
-_TROUBLE_ONLY: Final = "run.state IN ('failed', 'timed-out', 'cancelled', 'missed', 'lost')"
+_TROUBLE_ONLY: Final = "run.state <> 'succeeded' AND run.state <> 'skipped'"
 _MARK: Final = "/* conditions */"
 _MICROS: Final = 1_000_000
 

@@ -1,5 +1,6 @@
 -- oldest_server: 1
 -- Times are microseconds since 1970 in UTC. Nested values are JSON text. Text compares by code point (BINARY).
+-- Lists of allowed words are written with OR: SQLite builds a table for each IN, for each row it checks.
 
 CREATE TABLE migrations (
     number INTEGER PRIMARY KEY,
@@ -52,8 +53,8 @@ CREATE TABLE jobs (
     owner TEXT,
     schedule TEXT,
     labels TEXT,
-    shadow INTEGER NOT NULL CHECK (shadow IN (0, 1)),
-    at_start INTEGER NOT NULL CHECK (at_start IN (0, 1))
+    shadow INTEGER NOT NULL CHECK (shadow = 0 OR shadow = 1),
+    at_start INTEGER NOT NULL CHECK (at_start = 0 OR at_start = 1)
 ) STRICT;
 
 CREATE INDEX jobs_due ON jobs (shard, next_at) WHERE next_at IS NOT NULL AND deleted IS NULL AND broken IS NULL;
@@ -80,9 +81,12 @@ CREATE TABLE job_stats (
     streak TEXT,
     alerted_at INTEGER,
     last_run TEXT,
-    last_state TEXT CHECK (last_state IN (
-        'queued', 'starting', 'running', 'succeeded', 'failed', 'timed-out', 'cancelled', 'skipped', 'missed', 'lost'
-    )),
+    last_state TEXT CHECK (
+        last_state = 'queued' OR last_state = 'starting' OR last_state = 'running'
+        OR last_state = 'succeeded' OR last_state = 'failed' OR last_state = 'timed-out'
+        OR last_state = 'cancelled' OR last_state = 'skipped' OR last_state = 'missed'
+        OR last_state = 'lost'
+    ),
     last_due INTEGER,
     last_finished INTEGER,
     last_success INTEGER,
@@ -116,7 +120,8 @@ CREATE TABLE runs_hot (
     due INTEGER NOT NULL,
     nominal INTEGER NOT NULL,
     "trigger" TEXT NOT NULL CHECK (
-        "trigger" IN ('schedule', 'manual', 'retry', 'backfill', 'step', 'after', 'start')
+        "trigger" = 'schedule' OR "trigger" = 'manual' OR "trigger" = 'retry' OR "trigger" = 'backfill'
+        OR "trigger" = 'step' OR "trigger" = 'after' OR "trigger" = 'start'
     ),
     created INTEGER NOT NULL,
     retry_of TEXT,
@@ -126,7 +131,7 @@ CREATE TABLE runs_hot (
     revision INTEGER NOT NULL,
     kind TEXT NOT NULL,
     params TEXT,
-    state TEXT NOT NULL CHECK (state IN ('queued', 'starting', 'running')),
+    state TEXT NOT NULL CHECK (state = 'queued' OR state = 'starting' OR state = 'running'),
     ready_at INTEGER NOT NULL,
     late_at INTEGER,
     reason TEXT,
@@ -150,7 +155,7 @@ CREATE TABLE runs_hot (
 CREATE INDEX runs_hot_waiting ON runs_hot (kind, ready_at, id) WHERE state = 'queued';
 CREATE INDEX runs_hot_job ON runs_hot (job_id, due);
 CREATE INDEX runs_hot_released ON runs_hot (job_id) WHERE released IS NOT NULL;
-CREATE INDEX runs_hot_held ON runs_hot (worker) WHERE state IN ('starting', 'running');
+CREATE INDEX runs_hot_held ON runs_hot (worker) WHERE state <> 'queued';
 CREATE UNIQUE INDEX runs_hot_key ON runs_hot (job_id, "key") WHERE "key" <> '';
 CREATE INDEX runs_hot_late ON runs_hot (late_at) WHERE late_at IS NOT NULL;
 
@@ -161,7 +166,8 @@ CREATE TABLE runs_history (
     due INTEGER NOT NULL,
     nominal INTEGER NOT NULL,
     "trigger" TEXT NOT NULL CHECK (
-        "trigger" IN ('schedule', 'manual', 'retry', 'backfill', 'step', 'after', 'start')
+        "trigger" = 'schedule' OR "trigger" = 'manual' OR "trigger" = 'retry' OR "trigger" = 'backfill'
+        OR "trigger" = 'step' OR "trigger" = 'after' OR "trigger" = 'start'
     ),
     created INTEGER NOT NULL,
     retry_of TEXT,
@@ -171,7 +177,8 @@ CREATE TABLE runs_history (
     kind TEXT NOT NULL,
     params TEXT,
     state TEXT NOT NULL CHECK (
-        state IN ('succeeded', 'failed', 'timed-out', 'cancelled', 'skipped', 'missed', 'lost')
+        state = 'succeeded' OR state = 'failed' OR state = 'timed-out' OR state = 'cancelled'
+        OR state = 'skipped' OR state = 'missed' OR state = 'lost'
     ),
     ready_at INTEGER NOT NULL,
     late_at INTEGER,
@@ -197,9 +204,9 @@ CREATE INDEX runs_history_job ON runs_history (job_id, due, id);
 CREATE INDEX runs_history_finished ON runs_history (finished);
 -- Small ones for what people look for most: what went wrong, and instants that were spread.
 CREATE INDEX runs_history_trouble ON runs_history (due, id)
-    WHERE state IN ('failed', 'timed-out', 'cancelled', 'missed', 'lost');
+    WHERE state <> 'succeeded' AND state <> 'skipped';
 CREATE INDEX runs_history_job_trouble ON runs_history (job_id, due, id)
-    WHERE state IN ('failed', 'timed-out', 'cancelled', 'missed', 'lost');
+    WHERE state <> 'succeeded' AND state <> 'skipped';
 CREATE UNIQUE INDEX runs_history_key ON runs_history (job_id, "key") WHERE "key" <> '';
 CREATE INDEX runs_history_nominal ON runs_history (job_id, nominal) WHERE nominal <> due;
 
@@ -232,7 +239,7 @@ CREATE TABLE output (
     lines INTEGER NOT NULL,
     "offset" INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
-    compressed INTEGER NOT NULL CHECK (compressed IN (0, 1)),
+    compressed INTEGER NOT NULL CHECK (compressed = 0 OR compressed = 1),
     data BLOB NOT NULL,
     PRIMARY KEY (run_id, attempt, sequence),
     CHECK (sequence <= last_sequence)
@@ -249,7 +256,7 @@ CREATE TABLE notices (
     job TEXT,
     run_id TEXT,
     facts TEXT,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'sent', 'given-up')),
+    state TEXT NOT NULL CHECK (state = 'pending' OR state = 'sent' OR state = 'given-up'),
     tries INTEGER NOT NULL,
     next_try INTEGER,
     sent INTEGER,
@@ -281,7 +288,7 @@ CREATE TABLE tokens (
 
 CREATE TABLE logins (
     digest BLOB PRIMARY KEY,
-    kind TEXT NOT NULL CHECK (kind IN ('code', 'session')),
+    kind TEXT NOT NULL CHECK (kind = 'code' OR kind = 'session'),
     token_id TEXT NOT NULL,
     created INTEGER NOT NULL,
     expires INTEGER NOT NULL,

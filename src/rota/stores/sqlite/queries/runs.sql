@@ -39,10 +39,10 @@ SELECT worker.name, worker.session FROM json_each(?1) AS wanted CROSS JOIN worke
 WHERE worker.disconnected IS NULL;
 
 -- name: held_by
-SELECT * FROM runs_hot WHERE worker = ?1 AND state IN ('starting', 'running') ORDER BY due, id;
+SELECT * FROM runs_hot WHERE worker = ?1 AND state <> 'queued' ORDER BY due, id;
 
 -- name: held
-SELECT * FROM runs_hot WHERE state IN ('starting', 'running') ORDER BY due, id;
+SELECT * FROM runs_hot WHERE state <> 'queued' ORDER BY due, id;
 
 -- name: unfinished
 SELECT hot.* FROM json_each(?1) AS wanted CROSS JOIN runs_hot AS hot ON hot.job_id = wanted.value

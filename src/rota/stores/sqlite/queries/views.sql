@@ -73,8 +73,8 @@ SELECT
 -- name: summary_of_runs
 SELECT
     (SELECT count(*) FROM runs_hot WHERE state = 'queued'),
-    (SELECT count(*) FROM runs_hot WHERE state IN ('starting', 'running') AND state = 'starting'),
-    (SELECT count(*) FROM runs_hot WHERE state IN ('starting', 'running') AND state = 'running'),
+    (SELECT count(*) FROM runs_hot WHERE state <> 'queued' AND state = 'starting'),
+    (SELECT count(*) FROM runs_hot WHERE state <> 'queued' AND state = 'running'),
     (SELECT min(ready_at) FROM runs_hot WHERE state = 'queued'),
     (SELECT count(*) FROM notices WHERE state = 'pending');
 
