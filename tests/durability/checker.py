@@ -5,7 +5,7 @@ Every rule returns its violations as sentences; an empty list is a clean history
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 
 from history import Definition, GapRow, History, JobHistory, Row
@@ -61,7 +61,7 @@ def instants(job: JobHistory, until: datetime | None) -> tuple[set[datetime], se
             continue
         certain = _between(definition, definition.window.answered, certain_end)
         must |= certain
-        may |= _between(definition, definition.window.asked - timedelta(seconds=1), possible_end) - certain
+        may |= _between(definition, definition.window.asked, possible_end) - certain
     return must, may - must
 
 

@@ -1,0 +1,170 @@
+"""kill -9, again and again under load: nothing acknowledged is lost, no instant doubled or unanswered, no child left.
+
+The seed is printed; ROTA_SEED repeats it, ROTA_KILLS asks for more.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any
+
+import probe
+import processes
+import pytest
+from checker import check
+from cluster import CHILDREN_MAY_LIVE, Cluster
+from history import GapRow, History, Row
+from workload import HAND, Client, Target, specs
+
+KILLS = int(os.environ.get("ROTA_KILLS", "50"))
+SETTLE_SECONDS = 90.0
+
+
+class Nemesis:
+    """Kills the server, now and then only the keeper, at any moment of its life, also while it starts."""
+
+    def __init__(self, cluster: Cluster, history: History, random: Random) -> None:
+        self._cluster = cluster
+        self._history = history
+        self._random = random
+        self.keepers = 0
+        self.left_alive: list[str] = []
+
+    def strike(self) -> None:
+        """Let the server live for a while, kill it, see its children die, start it again."""
+        lifetime = self._random.expovariate(1.0)
+        if self._random.random() < 0.2:
+            self._wait(self._random.uniform(0.0, 0.8))  # it may not even be up
+        else:
+            self._cluster.wait_ready()
+            self._wait(min(lifetime, 4.0))
+            if self._random.random() < 0.3:
+                self._strike_keeper()
+                self._wait(self._random.uniform(0.0, 1.0))
+        self._history.kills.append(probe.uptime())
+        self._bury(self._cluster.kill_server(), "the server")
+        if len(self._history.kills) % 10 == 0:
+            assert self._cluster.integrity() == "ok"
+        self._cluster.spawn()
+
+    def _strike_keeper(self) -> None:
+        self._history.kills.append(probe.uptime())
+        orphans = self._cluster.kill_keeper()
+        self._bury(orphans, "the keeper")
+        self.keepers += bool(orphans)
+
+    def _bury(self, children: list[processes.Process], killed: str) -> None:
+        for process in processes.survivors(children, CHILDREN_MAY_LIVE):
+            self.left_alive.append(f"{processes.describe(process)} outlived {killed} by {CHILDREN_MAY_LIVE:g} s")
+
+    def _wait(self, seconds: float) -> None:
+        time.sleep(seconds)  # the moment of the blow is the point: it must not wait for anything
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Target]:
+    running = Target(tmp_path / "probe")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    (tmp_path / "probing.py").write_text(probe.PYTHON)
+    own = Cluster(tmp_path)
+    yield own
+    own.end()
+
+
+def settle(cluster: Cluster) -> None:
+    """Wait until nothing is unfinished."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while unfinished := cluster.get("/api/v1/runs?q=state:queued,starting,running&limit=20")["items"]:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"unfinished {SETTLE_SECONDS:g} s after the last kill: {unfinished}")
+        time.sleep(0.2)
+
+
+def collect(cluster: Cluster, history: History, since: datetime) -> None:
+    """What the system says became of everything."""
+    start = (since - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    history.rows = [_row(item) for item in cluster.pages(f"/api/v1/runs?since={start}&limit=1000")]
+    scheduled = {row.id for row in history.rows if row.trigger == "schedule"}
+    in_ledgers: list[str] = []
+    for name in history.jobs:
+        for item in cluster.pages(f"/api/v1/jobs/{name}/ledger?since={start}&limit=1000"):
+            if item["type"] == "run":
+                in_ledgers.append(item["id"])
+            else:
+                after, until = datetime.fromisoformat(item["from"]), datetime.fromisoformat(item["until"])
+                history.gaps.append(GapRow(job=name, after=after, until=until, count=item["count"]))
+    assert sorted(in_ledgers) == sorted(scheduled), "ledgers and the list of runs disagree"
+
+
+def _row(item: dict[str, Any]) -> Row:
+    return Row(
+        id=item["id"],
+        job=item["job"],
+        due=datetime.fromisoformat(item["due"]),
+        trigger=item["trigger"],
+        state=item["state"],
+        attempts=tuple((attempt["number"], attempt["fence"]) for attempt in item["attempts"]),
+    )
+
+
+def summary(history: History, nemesis: Nemesis, client: Client) -> str:
+    """Figures that show that the test tested something."""
+    states: dict[str, int] = {}
+    for row in history.rows:
+        states[row.state] = states.get(row.state, 0) + 1
+    again = sum(len(row.attempts) > 1 for row in history.rows)
+    return (
+        f"{len(history.kills)} kills ({nemesis.keepers} of the keeper alone), {len(history.rows)} runs {states}, "
+        f"{again} tried again, {len(history.gaps)} gaps, {len(history.events)} probe lines, {client.done} calls"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kill_nine(cluster: Cluster, target: Target, tmp_path: Path) -> None:
+    seed = int(os.environ.get("ROTA_SEED", SystemRandom().randrange(2**32)))
+    print(f"seed {seed}: repeat with ROTA_SEED={seed}")
+    random = Random(seed)
+    history = History()
+    cluster.start()
+    began = datetime.now(UTC)
+    client = Client(cluster, history, specs(tmp_path, target.url), Random(seed + 1))
+    client.define()
+    nemesis = Nemesis(cluster, history, random)
+    client.start()
+    try:
+        for _ in range(KILLS):
+            nemesis.strike()
+        cluster.wait_ready()
+    finally:
+        client.halt()
+    assert cluster.get("/api/v1/jobs/d/edited")["schedule"] == client.expected_schedule()
+    client.finish()
+    settle(cluster)
+    collect(cluster, history, began)
+    history.events = probe.read_events(tmp_path / "probe")
+    print(summary(history, nemesis, client))
+    assert cluster.stop() == 0
+    assert cluster.integrity() == "ok"
+    assert processes.marked(f"{cluster.data}/") == []
+    assert nemesis.left_alive == []
+    assert check(history) == []
+    assert_it_tested_something(history, nemesis)
+
+
+def assert_it_tested_something(history: History, nemesis: Nemesis) -> None:
+    """A soak in which nothing happened proves nothing."""
+    ran = {event.job for event in history.events}
+    assert ran == set(history.jobs), f"never ran: {set(history.jobs) - ran}"
+    assert any(len(row.attempts) > 1 for row in history.rows), "no attempt was ever lost"
+    assert any(row.job == HAND and row.trigger == "manual" for row in history.rows)
+    assert history.gaps, "no pause left a gap"
+    assert nemesis.keepers or KILLS < 20
