@@ -89,7 +89,7 @@ class Agent:
 
     async def run(self) -> None:
         """Serve until the channel closes, `stop` is called or a drain has ended; leaves no process behind."""
-        self._executors = await make_executors(self._settings, self._gate)
+        self._executors = await make_executors(self._settings, self._gate, self._clock)
         try:
             await self._channel.send(self._hello())
             await self._first_end_of(self._receive(), self._outbox.run(), self._beat(), self._stopped.wait())
@@ -393,8 +393,11 @@ class Agent:
         for kind, waiting in self._waiting.items():
             if self._credit.wanted()[kind] > self._settings.capacity[kind]:
                 continue  # they are short: its turn comes soon
+            blocked = self._executors.of[kind].take_back(since) if self._executors else []
             while waiting and waiting[-1].taken < since:
-                waiting.pop().give_back("no slot became free")
+                blocked.append(waiting.pop())
+            for attempt in blocked:
+                attempt.give_back("no slot became free")
 
 
 async def _until_closed(part: Coroutine[None, None, None]) -> None:

@@ -20,5 +20,8 @@ class Executor(Protocol):
     def stop(self, attempt: Attempt, grace: float) -> None:
         """End it, with TERM first and KILL after `grace`; `attempt.stopping` says why."""
 
+    def take_back(self, taken_before: float) -> list[Attempt]:
+        """Let go of attempts that were accepted long ago and could not begin; the caller gives them back."""
+
     async def close(self) -> None:
         """Let go of everything."""

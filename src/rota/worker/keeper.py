@@ -10,6 +10,7 @@ ended, what it left behind is killed and counted. Members are found by parentage
 their environment; what clears its environment, leaves the group and daemonises escapes until the keeper ends.
 """
 
+import array
 import ctypes
 import fcntl
 import json
@@ -93,6 +94,20 @@ def send_signal(pid: int, number: int) -> bool:
     except PermissionError:
         return False
     return True
+
+
+def receive_with_descriptors(end: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    """One packet and the descriptors that came with it, closed on exec; raise BlockingIOError when there is none.
+
+    `socket.recv_fds` will not do: before Python 3.12 it forgets its flags.
+    """
+    found = array.array("i")
+    space = socket.CMSG_SPACE(MOST_DESCRIPTORS * found.itemsize)
+    data, ancillary, _, _ = end.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(content[: len(content) - len(content) % found.itemsize])
+    return data, list(found)
 
 
 def _signal_group(group: int, number: int) -> None:
@@ -195,9 +210,7 @@ class Keeper:
 
     def _take(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._agent, 2 * INLINE_LIMIT, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-            )
+            data, descriptors = receive_with_descriptors(self._agent, 2 * INLINE_LIMIT)
         except BlockingIOError:
             return
         except OSError:

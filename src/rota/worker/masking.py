@@ -29,6 +29,7 @@ def forms(value: str) -> Iterator[bytes]:
             yield line.strip()
     yield quote(raw, safe="").encode()
     yield quote(raw).encode()
+    yield quote(raw, safe="/:@,-._~").encode()  # as `core.template.fill_url` does
     yield quote_plus(raw).encode()
     for ascii_only in (True, False):
         yield json.dumps(value, ensure_ascii=ascii_only)[1:-1].encode("utf-8", "surrogateescape")

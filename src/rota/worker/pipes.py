@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 
 READ_SIZE = 64 * 1024
@@ -41,6 +42,7 @@ class OutputPipe:
         self._gate = gate
         self._take = take
         self._listening = False
+        self.read_at = 0.0  # when the last read began: what it returned had been written or was just being written
         self.descriptor, self._write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.descriptor, False)  # each end has a description of its own; the writer's stays blocking
 
@@ -86,6 +88,7 @@ class OutputPipe:
 
     def _read(self) -> bytes | None:
         """What is there, b"" at the end, None when there is nothing yet."""
+        self.read_at = time.monotonic()
         try:
             return os.read(self.descriptor, READ_SIZE)
         except BlockingIOError:

@@ -1,7 +1,10 @@
 """The executors of a worker, one per kind of task, and the keeper that most of them lean on."""
 
+from rota.clock import Clock
 from rota.worker.environment import Folders
 from rota.worker.executor import Executor
+from rota.worker.executors.http import HttpExecutor
+from rota.worker.executors.python import PythonExecutor
 from rota.worker.executors.shell import ShellExecutor
 from rota.worker.keeper_link import KeeperLink
 from rota.worker.pipes import Gate
@@ -22,7 +25,7 @@ class Executors:
         await self.link.stop()
 
 
-async def make_executors(settings: WorkerSettings, gate: Gate) -> Executors:
+async def make_executors(settings: WorkerSettings, gate: Gate, clock: Clock) -> Executors:
     """Start the keeper and make the executors that `settings` gives a capacity."""
     link = KeeperLink(settings.state)
     await link.start()
@@ -31,6 +34,8 @@ async def make_executors(settings: WorkerSettings, gate: Gate) -> Executors:
     return Executors(
         link,
         {
+            "http": HttpExecutor(settings),
+            "python": PythonExecutor(link, folders, gate, settings, clock),
             "shell": ShellExecutor(link, folders, gate, settings),
         },
     )

@@ -78,6 +78,10 @@ class ShellExecutor:
         if running is not None:
             self._link.end(running.key, grace)
 
+    def take_back(self, taken_before: float) -> list[Attempt]:
+        """What is accepted begins at once."""
+        return []
+
     async def close(self) -> None:
         """Nothing is held beyond the attempts."""
 

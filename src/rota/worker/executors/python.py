@@ -1,0 +1,344 @@
+"""Python attempts: functions called in warm processes, a few of them waiting in each while they are short."""
+
+import asyncio
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from rota.clock import Clock
+from rota.core.model import PythonTask, Usage
+from rota.worker.attempt import Attempt, Outcome, failed, rejected, timed_out
+from rota.worker.environment import (
+    Folders,
+    UserRefused,
+    as_user,
+    attempt_environment,
+    base_environment,
+    identity_of,
+    working_folder,
+)
+from rota.worker.executors.runner_process import PROGRAM, Answer, Place, RunnerProcess
+from rota.worker.failures import describe_exit, describe_signal
+from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver
+from rota.worker.pipes import Gate
+from rota.worker.settings import WorkerSettings
+
+_AHEAD: Final = 0.01  # seconds of work that wait inside one process
+_DEEPEST: Final = 32
+_WEIGHT: Final = 0.1
+_SHORT_TIMEOUT: Final = 0.1  # a longer time-out is set only for attempts that turn out not to be short
+
+
+class PythonExecutor:
+    """Keeps warm processes and gives them attempts."""
+
+    def __init__(self, link: KeeperLink, folders: Folders, gate: Gate, settings: WorkerSettings, clock: Clock) -> None:
+        self._link = link
+        self._folders = folders
+        self._gate = gate
+        self._settings = settings
+        self._clock = clock
+        self._capacity = settings.capacity.get("python", 0)
+        self._runners: list[RunnerProcess] = []
+        self._at: dict[Attempt, RunnerProcess] = {}
+        self._backlog: deque[Attempt] = deque()
+        self._seconds = 1.0  # how long attempts take of late
+        self._made = 0
+        self._closing = False
+
+    def takes(self, attempt: Attempt, reserved: int) -> bool:
+        """Whether it would be at hand soon."""
+        return len(self._at) + len(self._backlog) + reserved < self._capacity * self._depth()
+
+    def start(self, attempt: Attempt) -> None:
+        """Queue it for a process."""
+        self._backlog.append(attempt)
+        self._dispatch()
+
+    def ripen(self, attempt: Attempt) -> None:
+        """It is not short: let nobody wait behind it, follow its time-out."""
+        self._seconds = max(self._seconds, 0.05)
+        runner = self._at.get(attempt)
+        if runner is None or runner.head is not attempt:
+            return
+        self._arm(runner, attempt)
+        self._requeue(runner.take_back())
+        self._dispatch()
+
+    def stop(self, attempt: Attempt, grace: float) -> None:
+        """Give it back if it has not begun, else end its process."""
+        if attempt in self._backlog:
+            self._backlog.remove(attempt)
+            attempt.give_back("cancelled before it started")
+            return
+        runner = self._at.get(attempt)
+        if runner is None:
+            return
+        runner.receive()
+        if attempt.is_over:
+            return
+        self._requeue(runner.take_back())
+        if attempt in self._backlog:
+            self._backlog.remove(attempt)
+            attempt.give_back("cancelled before it started")
+        else:
+            self._end(runner, grace)
+        self._dispatch()
+
+    def take_back(self, taken_before: float) -> list[Attempt]:
+        """Attempts for which no process became free."""
+        old = [attempt for attempt in self._backlog if attempt.taken < taken_before]
+        for attempt in old:
+            self._backlog.remove(attempt)
+        return old
+
+    async def close(self) -> None:
+        """The keeper ends the processes; here only the descriptors go."""
+        self._closing = True
+        for runner in self._runners:
+            asyncio.get_running_loop().remove_reader(runner.socket)
+            runner.close()
+        self._runners.clear()
+
+    # ── giving attempts to processes ─────────────────────────────────────────────────────────────────────
+
+    def _depth(self) -> int:
+        return max(1, min(_DEEPEST, int(_AHEAD / max(self._seconds, 1e-6))))
+
+    def _dispatch(self) -> None:
+        while self._backlog and not self._closing:
+            attempt = self._backlog[0]
+            try:
+                place = self._place_of(attempt)
+                runner = self._runner_for(place)
+            except UserRefused as refusal:
+                self._backlog.popleft().end(rejected(str(refusal)))
+                continue
+            except (OSError, ValueError) as error:
+                self._backlog.popleft().end(failed("start", str(error)))
+                continue
+            if runner is None or not self._send(runner, attempt):
+                return
+            self._backlog.popleft()
+
+    def _place_of(self, attempt: Attempt) -> Place:
+        """What process the attempt needs; raise UserRefused or ValueError when there can be none."""
+        order = attempt.order
+        cwd = order.cwd
+        if order.user is not None or cwd is not None:
+            identity = identity_of(order.user, self._settings)
+            cwd = None if cwd is None else working_folder(cwd, identity)
+        return Place(self._interpreter(order.venv, order.interpreter), cwd, order.user)
+
+    def _interpreter(self, venv: str | None, interpreter: str | None) -> str:
+        if venv is not None:
+            return str(Path(venv, "bin", "python"))
+        wanted = interpreter or self._settings.interpreter
+        if "/" in wanted:
+            return wanted
+        found = shutil.which(wanted)
+        if found is None:
+            raise ValueError(f"interpreter: {wanted} was not found on worker {self._settings.name}")
+        return found
+
+    def _runner_for(self, place: Place) -> RunnerProcess | None:
+        """The process to give the next attempt to; a new one if there is room; None: later."""
+        fitting = [runner for runner in self._runners if runner.place == place and not runner.is_ending]
+        best = min(fitting, key=lambda runner: len(runner.queue), default=None)
+        if best is not None and not best.queue:
+            return best
+        if len(self._runners) < self._capacity:
+            return self._launch(place)
+        idle = next((one for one in self._runners if not one.queue and not one.is_ending), None)
+        if idle is not None:
+            self._end(idle, 0.0)  # of another place; its end makes room
+            return None
+        if best is not None and len(best.queue) < self._depth():
+            return best
+        return None
+
+    def _launch(self, place: Place) -> RunnerProcess:
+        identity = identity_of(place.user, self._settings)
+        runner = RunnerProcess(place, self._gate, self._answered)
+        self._made += 1
+        cwd = place.cwd
+        if cwd is None:
+            runner.work = f"runner-{self._made}"
+            cwd = self._folders.make_work(runner.work, identity)
+        descriptors, targets = runner.hand_over()
+        order = {
+            "argv": as_user([place.interpreter, PROGRAM], identity),
+            "env": base_environment(identity),
+            "cwd": cwd,
+            "targets": targets,
+        }
+        self._runners.append(runner)
+        runner.key = self._link.spawn(order, descriptors, lambda event: self._happened(runner, event))
+        asyncio.get_running_loop().add_reader(runner.socket, runner.receive)
+        runner.output.listen()
+        runner.errors.listen()
+        return runner
+
+    def _send(self, runner: RunnerProcess, attempt: Attempt) -> bool:
+        task = attempt.order.task
+        assert isinstance(task, PythonTask)
+        out = f"{self._folders.out}/{attempt.order.fence}"
+        environment = attempt_environment(attempt.order, self._settings.name, out)
+        if not runner.send(attempt, task.function, task.arguments, environment):
+            return False
+        self._at[attempt] = runner
+        if runner.is_ready and runner.head is attempt:
+            self._begin(runner, attempt)
+        return True
+
+    def _begin(self, runner: RunnerProcess, attempt: Attempt) -> None:
+        attempt.begin()
+        timeout = attempt.order.timeout
+        if timeout is not None and timeout <= _SHORT_TIMEOUT:
+            self._arm(runner, attempt)
+
+    def _arm(self, runner: RunnerProcess, attempt: Attempt) -> None:
+        """Give the attempt's time-out to the keeper."""
+        timeout = attempt.order.timeout
+        if timeout is not None and attempt.begun is not None:
+            runner.is_armed = True
+            passed = self._clock.monotonic() - attempt.begun
+            self._link.arm(runner.key, max(0.0, timeout - passed), attempt.order.kill_grace)
+
+    def _end(self, runner: RunnerProcess, grace: float) -> None:
+        runner.is_ending = True
+        self._link.end(runner.key, grace)
+
+    def _requeue(self, attempts: Iterable[Attempt]) -> None:
+        """Put back in front, in order, what never began."""
+        for attempt in reversed(list(attempts)):
+            self._at.pop(attempt, None)
+            self._backlog.appendleft(attempt)
+
+    # ── what processes say ───────────────────────────────────────────────────────────────────────────────
+
+    def _answered(self, runner: RunnerProcess, answer: Answer) -> None:
+        if answer.ready is not None:
+            runner.is_ready = True
+            if runner.head is not None:
+                self._begin(runner, runner.head)
+        elif answer.stale:
+            self._replace(runner)
+        elif answer.sweep:
+            runner.held_answer = answer
+            self._link.sweep(runner.key)
+        else:
+            if answer.wait:
+                runner.drain()
+            self._finish(runner, answer)
+        self._dispatch()
+
+    def _replace(self, runner: RunnerProcess) -> None:
+        """The code has changed: nothing of its queue began; a fresh process takes it."""
+        runner.take_back()
+        waiting = list(runner.queue)
+        runner.queue.clear()
+        self._requeue(waiting)
+        self._end(runner, 0.0)
+
+    def _finish(self, runner: RunnerProcess, answer: Answer) -> None:
+        """The head is over; the next one begins."""
+        attempt = runner.queue.popleft()
+        self._at.pop(attempt, None)
+        runner.done += 1
+        took = max(0.0, answer.end - answer.begin)
+        self._seconds += _WEIGHT * (took - self._seconds)
+        if runner.is_armed:
+            runner.is_armed = False
+            self._link.arm(runner.key, None, 0.0)
+        attempt.finished = self._clock.now()
+        attempt.started = attempt.finished - timedelta(seconds=took)
+        attempt.end(_outcome(answer))
+        if runner.done >= self._settings.runner_attempts or answer.memory > self._settings.runner_memory:
+            self._requeue(runner.take_back())
+            runner.is_ending = True
+            if not runner.queue:
+                self._end(runner, 0.0)
+                return
+        if runner.head is not None:
+            self._begin(runner, runner.head)
+        elif runner.is_ending:
+            self._end(runner, 0.0)
+            return
+        if answer.wait:
+            runner.go()
+
+    def _happened(self, runner: RunnerProcess, event: TreeEvent) -> None:
+        if isinstance(event, Swept):
+            answer, runner.held_answer = runner.held_answer, None
+            if answer is not None:
+                runner.drain()
+                self._finish(runner, answer)
+            self._dispatch()
+            return
+        self._gone(runner, event)
+
+    def _gone(self, runner: RunnerProcess, event: TreeEvent) -> None:
+        """The process has ended: what ran in it is over, what waited in it goes to another."""
+        if self._closing:
+            return
+        runner.drain()
+        runner.receive()
+        if runner.held_answer is not None:
+            self._finish(runner, runner.held_answer)
+        unstarted = runner.take_back()
+        asyncio.get_running_loop().remove_reader(runner.socket)
+        runner.close()
+        self._runners.remove(runner)
+        if runner.work is not None:
+            self._folders.remove_work(runner.work)
+        outcome = _outcome_of_end(runner, event)
+        was_ended = isinstance(event, TreeOver) and event.why is not None
+        if not runner.is_ready and not was_ended:
+            runner.queue.extend(unstarted)  # it never came up, and would not for them either
+            unstarted = []
+        self._requeue(unstarted)
+        for attempt in tuple(runner.queue):
+            self._at.pop(attempt, None)
+            self._folders.remove_out(attempt.order.fence)
+            attempt.end(_of_one(attempt, outcome, event))
+        self._dispatch()
+
+
+def _outcome(answer: Answer) -> Outcome:
+    usage = Usage(cpu_seconds=answer.cpu, peak_memory=answer.memory)
+    if answer.failure is None:
+        return Outcome(outcome="succeeded", exit=answer.exit, result=answer.result, usage=usage)
+    return failed(answer.failure, answer.error or answer.failure, exit=answer.exit, usage=usage)
+
+
+def _outcome_of_end(runner: RunnerProcess, event: TreeEvent) -> Outcome:
+    """What the end of its process means for the attempt in it."""
+    if isinstance(event, SpawnFailed):
+        place = runner.place
+        what = f"the folder {place.cwd}" if event.where == "cwd" else f"the interpreter {place.interpreter}"
+        reason = os.strerror(event.errno) if event.errno else event.message
+        return failed("start", f"{what} could not be used: {reason}")
+    if not isinstance(event, TreeOver):
+        return Outcome(outcome="lost", error="the keeper process of this worker died, and the attempt with it")
+    usage = Usage(cpu_seconds=event.cpu_seconds, peak_memory=event.peak_memory)
+    how = describe_signal(event.signal) if event.signal is not None else describe_exit(event.exit or 0)
+    if not runner.is_ready:
+        return failed("start", f"the interpreter {runner.place.interpreter} did not come up: {how}")
+    kind = "exit" if event.signal is None else "signal"
+    return failed(kind, f"the function ended its process: {how}", exit=event.exit, signal=event.signal, usage=usage)
+
+
+def _of_one(attempt: Attempt, outcome: Outcome, event: TreeEvent) -> Outcome:
+    if not isinstance(event, TreeOver) or event.why is None:
+        return outcome
+    usage = outcome.usage
+    if attempt.stopping is not None:
+        return attempt.stopped(exit=event.exit, signal=event.signal, usage=usage)
+    if event.why == "timeout":
+        return timed_out(attempt.order.timeout, exit=event.exit, signal=event.signal, usage=usage)
+    return Outcome(outcome="lost", error="its process was ended because of another attempt", usage=usage)

@@ -1,0 +1,213 @@
+"""One warm python process seen from the agent: what was sent to it, what it answered, whose output it prints."""
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from rota.wire.messages import AttemptOrder
+from rota.worker import runner as runner_program
+from rota.worker.attempt import Attempt
+from rota.worker.keeper import receive_with_descriptors
+from rota.worker.keeper_link import memory_file
+from rota.worker.output import STDERR, STDOUT
+from rota.worker.pipes import Gate, OutputPipe
+
+PROGRAM: Final = str(Path(runner_program.__file__))
+_INLINE: Final = 48 * 1024
+_PACKET: Final = 256 * 1024
+_AT_ONCE: Final = 64
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runner says about one attempt, or at its start (`ready`)."""
+
+    id: str = ""
+    ready: int | None = None
+    version: str = ""
+    stale: bool = False  # the code has changed on disk: not started, the process must be replaced
+    begin: float = 0.0
+    end: float = 0.0
+    failure: str | None = None
+    error: str | None = None
+    exit: int | None = None
+    result: Any = None
+    cpu: float = 0.0
+    memory: int = 0
+    sweep: bool = False
+    wait: bool = False
+
+
+class _Request(msgspec.Struct):
+    id: str
+    function: str
+    arguments: dict[str, Any]
+    env: dict[str, str]
+    run: dict[str, Any]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Answer).decode
+_decode_request = msgspec.json.Decoder(_Request).decode
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What a warm process is made for; attempts share one only if all of it is the same."""
+
+    interpreter: str
+    cwd: str | None
+    user: str | None
+
+
+class RunnerProcess:
+    """The agent's side of one runner."""
+
+    def __init__(self, place: Place, gate: Gate, on_answer: "Callable[[RunnerProcess, Answer], None]") -> None:
+        self.place = place
+        self.key = 0
+        self.queue: deque[Attempt] = deque()  # sent; the first one is running
+        self.is_ready = False
+        self.is_ending = False
+        self.is_armed = False
+        self.done = 0
+        self.work: str | None = None  # name of its private working folder
+        self.held_answer: Answer | None = None  # waits until the attempt's processes are gone
+        self._on_answer = on_answer
+        self._answers: deque[Answer] = deque()
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self._ours, self._theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self._ours.setblocking(False)
+        self._go = os.eventfd(0, os.EFD_CLOEXEC)
+        self.output = OutputPipe(gate, lambda data: self._printed(STDOUT, self.output, data))
+        self.errors = OutputPipe(gate, lambda data: self._printed(STDERR, self.errors, data))
+
+    @property
+    def socket(self) -> "socket.socket":
+        """What becomes readable when there is an answer."""
+        return self._ours
+
+    @property
+    def head(self) -> Attempt | None:
+        """The attempt that is running."""
+        return self.queue[0] if self.queue else None
+
+    def hand_over(self) -> tuple[list[int], list[int]]:
+        """The descriptors for the process and their numbers there; the agent keeps a copy of the request socket."""
+        descriptors = [
+            self.output.hand_over(),
+            self.errors.hand_over(),
+            os.dup(self._theirs.fileno()),
+            os.dup(self._go),
+        ]
+        return descriptors, [1, 2, 3, 4]
+
+    def send(self, attempt: Attempt, function: str, arguments: dict[str, Any], env: dict[str, str]) -> bool:
+        """Queue an attempt in the process; False when its socket is full."""
+        order = attempt.order
+        request = _Request(_id(order), function, arguments, env, _facts(order, env["ROTA_OUT"]))
+        data = _encode(request)
+        try:
+            if len(data) <= _INLINE:
+                self._ours.send(data)
+            else:
+                memory = memory_file("rota-request", data)
+                try:
+                    socket.send_fds(self._ours, [b"@"], [memory])
+                finally:
+                    os.close(memory)
+        except BlockingIOError:
+            return False
+        self.queue.append(attempt)
+        return True
+
+    def take_back(self) -> list[Attempt]:
+        """Take all requests that the process has not read out of its socket: these will never run there."""
+        taken: set[str] = set()
+        while (data := self._unread_request()) is not None:
+            taken.add(_decode_request(data).id)
+        back = [attempt for attempt in self.queue if _id(attempt.order) in taken]
+        for attempt in back:
+            self.queue.remove(attempt)
+        return back
+
+    def receive(self) -> None:
+        """Handle the answers that have arrived."""
+        self._read_answers()
+        while self._answers:
+            self._on_answer(self, self._answers.popleft())
+
+    def drain(self) -> None:
+        """Take the output that is in the pipes now; while the process waits, all of it is the head's."""
+        self.output.drain()
+        self.errors.drain()
+
+    def go(self) -> None:
+        """Let the process take the next request."""
+        os.eventfd_write(self._go, 1)
+
+    def close(self) -> None:
+        """The process is gone."""
+        self._answers.clear()
+        self.output.close()
+        self.errors.close()
+        self._ours.close()
+        self._theirs.close()
+        os.close(self._go)
+
+    def _printed(self, stream: int, pipe: OutputPipe, data: bytes) -> None:
+        """Give output to whom it belongs. An attempt whose pipe was not empty at its end holds the process until the
+        pipe has been read; so what was read after an attempt's end, and before it was held, is the next one's.
+        """
+        if self.held_answer is None:
+            self._read_answers()
+            while self._answers and not self._answers[0].wait and self._answers[0].end <= pipe.read_at:
+                self._on_answer(self, self._answers.popleft())
+        if self.queue:
+            self.queue[0].output.write(stream, data)
+        if self._answers:
+            asyncio.get_running_loop().call_soon(self.receive)  # what was read here is handled there
+
+    def _read_answers(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                data = self._ours.recv(_PACKET)
+            except OSError:  # nothing there, or the process is gone, which the keeper tells
+                return
+            if not data:
+                return
+            self._answers.append(_decode(data))
+
+    def _unread_request(self) -> bytes | None:
+        try:
+            data, descriptors = receive_with_descriptors(self._theirs, _PACKET)
+        except OSError:
+            return None
+        if not descriptors:
+            return data or None
+        try:
+            size = os.fstat(descriptors[0]).st_size
+            return os.pread(descriptors[0], size, 0)
+        finally:
+            os.close(descriptors[0])
+
+
+def _id(order: AttemptOrder) -> str:
+    return f"{order.fence}.{order.run_id}"
+
+
+def _facts(order: AttemptOrder, out: str) -> dict[str, Any]:
+    return {
+        "run_id": order.run_id,
+        "job": order.job,
+        "due": order.due.isoformat(),
+        "attempt": order.attempt,
+        "fence": order.fence,
+        "params": order.params,
+        "out": out,
+    }

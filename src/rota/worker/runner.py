@@ -1,0 +1,313 @@
+"""The warm runner: one python process that calls the functions of python jobs, one at a time.
+
+Standard library only, one file, Python 3.9 or newer: it runs in the job's own interpreter. Requests and answers are
+packets of JSON on descriptor 3; the agent takes requests back from the socket while they are unread. After an attempt
+that printed or started processes the runner waits on descriptor 4 until the agent has seen to it, so that output and
+processes are never taken for the next attempt's.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import difflib
+import fcntl
+import importlib
+import inspect
+import json
+import mmap
+import os
+import resource
+import socket
+import sys
+import termios
+import time
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+PROTOCOL = 1
+RESULT_LIMIT = 64 * 1024
+_REQUESTS, _GO = 3, 4
+_PACKET = 256 * 1024
+_LOOK_AT_FILES = 1.0  # seconds between looks at whether the code has changed on disk
+
+
+class NotFound(Exception):
+    """The function of the job does not exist; the message says what there is."""
+
+
+class Run:
+    """What a function that has a parameter `run` is given."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.run_id = self.id = facts["run_id"]
+        self.job = facts["job"]
+        self.due = datetime.fromisoformat(facts["due"])
+        self.attempt = facts["attempt"]
+        self.fence = facts["fence"]
+        self.params = dict(facts["params"])
+        self.out = facts["out"]
+
+    def __repr__(self) -> str:
+        return f"<Run {self.run_id} of {self.job}, due {self.due}, attempt {self.attempt}>"
+
+
+class Function:
+    """A job's function and how it wants to be called."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+        self.is_async = inspect.iscoroutinefunction(call)
+        try:
+            self.wants_run = "run" in inspect.signature(call).parameters
+        except (TypeError, ValueError):
+            self.wants_run = False
+
+
+class Runner:
+    """Takes requests until the agent is gone."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.socket = socket.socket(fileno=_REQUESTS)
+        for descriptor in (_REQUESTS, _GO):
+            os.set_inheritable(descriptor, False)
+        self.environment = dict(os.environ)
+        self.functions: dict[str, Function] = {}
+        self.files: dict[str, int] = {}  # of modules below the working folder → time of their last change
+        self.looked = time.monotonic()
+        try:
+            self.peak = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            self.peak = -1
+
+    def serve(self) -> None:
+        self.say({"ready": PROTOCOL, "version": sys.version.split()[0]})
+        while True:
+            request = self.next_request()
+            if request is None:
+                return
+            if self.code_has_changed():
+                self.say({"id": request["id"], "stale": True})
+                os.read(_GO, 8)  # never comes: the agent ends this process
+            answer = self.attempt(request)
+            self.say(answer)
+            if answer["wait"]:
+                os.read(_GO, 8)
+
+    def next_request(self) -> dict[str, Any] | None:
+        data, descriptors, _, _ = socket.recv_fds(self.socket, _PACKET, 1)
+        if not data:
+            return None
+        if data == b"@":
+            with mmap.mmap(descriptors[0], 0, prot=mmap.PROT_READ) as memory:
+                data = memory[:]
+            os.close(descriptors[0])
+        request: dict[str, Any] = json.loads(data)
+        return request
+
+    def say(self, answer: dict[str, Any]) -> None:
+        self.socket.send(json.dumps(answer).encode())
+
+    # ── one attempt ──────────────────────────────────────────────────────────────────────────────────────
+
+    def attempt(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.prepare(request)
+        before = self.usage()
+        begin = time.monotonic()
+        answer: dict[str, Any] = {"id": request["id"], "begin": begin}
+        try:
+            answer.update(self.kept(self.called(request)))
+        except NotFound as error:
+            answer.update(failure="start", error=str(error))
+        except SystemExit as error:
+            answer.update(self.exited(error))
+        except BaseException as error:  # whatever the function raises is its outcome, not ours
+            self.print_traceback(error)
+            answer.update(failure="exception", error=self.in_one_line(error))
+        self.flush()
+        had_children, living = self.children(before)
+        after = self.usage()
+        try:
+            os.rmdir(request["run"]["out"])
+        except OSError:
+            pass  # files were left in it, for somebody to fetch
+        answer.update(cpu=after["cpu"] - before["cpu"], memory=after["memory"], sweep=had_children or living)
+        answer["wait"] = answer["sweep"] or self.unread(1) > 0 or self.unread(2) > 0
+        answer["end"] = time.monotonic()
+        return answer
+
+    def prepare(self, request: dict[str, Any]) -> None:
+        """Undo what the last attempt may have changed, and set this one's environment."""
+        os.chdir(self.folder)
+        os.umask(0o077)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        wanted = {**self.environment, **request["env"]}
+        for name in set(os.environ) - set(wanted):
+            del os.environ[name]
+        for name, value in wanted.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+        try:
+            os.mkdir(request["run"]["out"], 0o700)
+        except FileExistsError:
+            pass
+        if self.peak >= 0:
+            os.write(self.peak, b"5")  # begin to measure the peak memory anew
+
+    def called(self, request: dict[str, Any]) -> Any:
+        name = request["function"]
+        function = self.functions.get(name)
+        if function is None:
+            function = self.functions[name] = Function(find(name, self.folder))
+            self.remember_files()
+        arguments = dict(request["arguments"])
+        if function.wants_run and "run" not in arguments:
+            arguments["run"] = Run(request["run"])
+        value = function.call(**arguments)
+        if function.is_async or inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        return value
+
+    def kept(self, value: Any) -> dict[str, Any]:
+        """The result as far as it can be kept."""
+        if value is None:
+            return {}
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            print(f"rota: the returned value is not kept, as it is not JSON: {error}", file=sys.stderr)
+            return {}
+        if len(text) > RESULT_LIMIT:
+            print(f"rota: the returned value is not kept: {len(text)} bytes, limit {RESULT_LIMIT}", file=sys.stderr)
+            return {}
+        return {"result": value}
+
+    def exited(self, error: SystemExit) -> dict[str, Any]:
+        code = error.code
+        if code is None or code == 0:
+            return {"exit": 0}
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+        return {"exit": code & 0xFF, "failure": "exit", "error": f"sys.exit({code})"}
+
+    def in_one_line(self, error: BaseException) -> str:
+        try:
+            text = str(error)
+        except Exception:  # a broken __str__ must not end the process
+            text = "(its message cannot be shown)"
+        line = type(error).__name__ + (": " + text if text else "")
+        return line if len(line) <= 2000 else line[:2000] + "…"
+
+    def print_traceback(self, error: BaseException) -> None:
+        """The traceback without our own frames."""
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+            frames = frames.tb_next
+        try:
+            traceback.print_exception(type(error), error, frames, file=sys.stderr)
+        except Exception:  # a broken __str__ must not end the process
+            print(type(error).__name__, file=sys.stderr)
+
+    # ── what an attempt leaves behind ────────────────────────────────────────────────────────────────────
+
+    def flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            try:
+                if stream is not None:
+                    stream.flush()
+            except Exception:  # closed or replaced by the function: then there is nothing to flush
+                pass
+
+    def unread(self, descriptor: int) -> int:
+        """Bytes in the pipe that the agent has not read."""
+        count = array.array("i", [0])
+        try:
+            fcntl.ioctl(descriptor, termios.FIONREAD, count)
+        except OSError:
+            return 0
+        return count[0]
+
+    def children(self, before: dict[str, Any]) -> tuple[bool, bool]:
+        """Whether the attempt had processes that have ended, and whether some may be left."""
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            living = True
+        except ChildProcessError:
+            living = False
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt != before["child_faults"], living
+
+    def usage(self) -> dict[str, Any]:
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        theirs = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {
+            "cpu": own.ru_utime + own.ru_stime + theirs.ru_utime + theirs.ru_stime,
+            "memory": own.ru_maxrss * 1024,
+            "child_faults": theirs.ru_minflt,
+        }
+
+    # ── code that changes ────────────────────────────────────────────────────────────────────────────────
+
+    def remember_files(self) -> None:
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if file and file.startswith(self.folder + os.sep) and file not in self.files:
+                self.files[file] = changed_at(file)
+
+    def code_has_changed(self) -> bool:
+        now = time.monotonic()
+        if now - self.looked < _LOOK_AT_FILES:
+            return False
+        self.remember_files()
+        self.looked = now
+        return any(changed_at(file) != known for file, known in self.files.items())
+
+
+def changed_at(file: str) -> int:
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def find(name: str, folder: str) -> Callable[..., Any]:
+    """The function `package.module:name`, or NotFound with the nearest name."""
+    module_name, _, path = name.partition(":")
+    importlib.invalidate_caches()
+    try:
+        value = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise
+        raise NotFound(
+            f"there is no module {error.name} for {sys.executable} (looked in {folder} and its own packages); "
+            "set `cwd:`, `venv:` or `interpreter:`"
+        ) from None
+    for part in path.split("."):
+        if not hasattr(value, part):
+            near = difflib.get_close_matches(part, [one for one in vars(value) if not one.startswith("_")], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise NotFound(f"module {module_name} has no function {path}{hint}")
+        value = getattr(value, part)
+    if not callable(value):
+        raise NotFound(f"{name} is not a function")
+    function: Callable[..., Any] = value
+    return function
+
+
+def main() -> None:
+    folder = os.getcwd()
+    sys.path[0] = folder
+    sys.argv = [""]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(  # type: ignore[union-attr]
+            line_buffering=True, errors="backslashreplace"
+        )
+    Runner(folder).serve()
+
+
+if __name__ == "__main__":
+    main()
