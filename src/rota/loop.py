@@ -14,7 +14,8 @@ from rota.events import Emit, LoopFailed
 
 NO_REST: Final = timedelta(0)
 _FIRST_PENALTY: Final = 0.25
-_LONGEST_PENALTY: Final = 15.0
+_LONGEST_PENALTY: Final = 5.0
+_DOUBLINGS: Final = 5  # more reach the longest penalty anyway; without a limit the power would overflow one day
 
 
 class Loop(ABC):
@@ -66,7 +67,7 @@ class Loop(ABC):
         except Exception as error:  # noqa: BLE001 — the edge of a loop: report, rest, go on
             self._failures += 1
             self._emit(LoopFailed(loop=self.name, error=repr(error), traceback=traceback.format_exc()))
-            return timedelta(seconds=min(_FIRST_PENALTY * 2**self._failures, _LONGEST_PENALTY))
+            return timedelta(seconds=min(_FIRST_PENALTY * 2 ** min(self._failures, _DOUBLINGS), _LONGEST_PENALTY))
         self._failures = 0
         return rest
 

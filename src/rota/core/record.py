@@ -56,11 +56,12 @@ class Known(Value):
 
 
 class Recorded(Value):
-    """Everything to be committed together, and the news that was refused as stale."""
+    """Everything to be committed together, the permits to be given then, and the news that was refused as stale."""
 
     runs: tuple[Run, ...] = ()
     stats: tuple[JobStats, ...] = ()
     notices: tuple[Notice, ...] = ()
+    permitted: tuple[WantsPermit, ...] = ()
     refused: tuple[News, ...] = ()
 
 
@@ -69,6 +70,7 @@ def decide(news: Sequence[News], known: Known, now: datetime, rng: Random) -> Re
     runs: dict[RunId, Run] = {}
     stats = dict(known.stats)
     notices: list[Notice] = []
+    permitted: list[WantsPermit] = []
     refused: list[News] = []
     touched: dict[JobId, None] = {}
     for one in news:
@@ -85,6 +87,8 @@ def decide(news: Sequence[News], known: Known, now: datetime, rng: Random) -> Re
         if after is None:
             continue
         runs[run.id] = after
+        if isinstance(one, WantsPermit):
+            permitted.append(one)
         if after.state.is_final:
             wrote = isinstance(one, HasEnded) and one.wrote_output
             counters = stats.get(job.id) or JobStats(job_id=job.id)
@@ -96,6 +100,7 @@ def decide(news: Sequence[News], known: Known, now: datetime, rng: Random) -> Re
         runs=written,
         stats=tuple(stats[job_id] for job_id in touched),
         notices=tuple(notices),
+        permitted=tuple(permitted),
         refused=tuple(refused),
     )
 
@@ -122,7 +127,8 @@ def _after(run: Run, news: News, spec: JobSpec, now: datetime, rng: Random) -> R
         case HasStarted(started=started):
             return advance(run, Start(started=started)) if run.state is RunState.STARTING else None
         case WantsPermit():
-            return advance(run, Start(started=now)) if run.state is RunState.STARTING else None
+            wanted = run.state is RunState.STARTING and run.cancel is None
+            return advance(run, Start(started=now)) if wanted else None
         case HasEnded(event=event):
             return advance(run, on_ended(run, _bounded(event, run, now), spec, now, rng))
         case WasReturned(why=why):

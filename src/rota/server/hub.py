@@ -5,6 +5,7 @@ handed to the recorder; what it held when its channel ended is lost.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
@@ -44,6 +45,7 @@ class WorkerSession:
         self.channel = channel
         self.credit = dict(worker.capacity)
         self.held: dict[tuple[str, int], str] = {}  # (run id, fence) → kind
+        self.early_cancels: set[tuple[str, int]] = set()  # asked for before the order was sent
         self.draining = False
 
     def room(self) -> WorkerRoom:
@@ -82,10 +84,10 @@ class Hub:
         """What placement needs to know of them."""
         return [session.room() for session in self.sessions()]
 
-    def is_connected(self, worker: str, number: int | None) -> bool:
-        """Whether this very session is open."""
-        session = self._sessions.get(worker)
-        return session is not None and session.worker.session == number
+    def holds(self, run: Run) -> bool:
+        """Whether the run's worker is connected here and has its current attempt."""
+        session = self._sessions.get(run.current.worker) if run.current else None
+        return session is not None and (run.id, run.fence) in session.held
 
     async def serve(self, channel: ServerChannel) -> None:
         """Serve one worker's channel until it ends."""
@@ -108,13 +110,18 @@ class Hub:
             await self._end(session)
 
     async def assign(self, worker: str, runs: list[Run], orders: list[AttemptOrder]) -> bool:
-        """Send orders to a worker; False when its session is gone (the runs are then lost with it)."""
+        """Send orders to a worker; False when the session they were made for is gone: the runs are lost with it."""
         session = self._sessions.get(worker)
-        if session is None:
+        if session is None or any(run.session != session.worker.session for run in runs):
             return False
         for run in runs:
             session.held[run.id, run.fence] = run.kind
-        return await self._send(session, Assign(orders=tuple(orders)))
+        sent = await self._send(session, Assign(orders=tuple(orders)))
+        for run in runs:
+            if (run.id, run.fence) in session.early_cancels:
+                session.early_cancels.discard((run.id, run.fence))
+                await self._send(session, Cancel(run_id=run.id, fence=run.fence))
+        return sent
 
     async def cancel(self, run: Run) -> bool:
         """Ask the worker that holds the run to end it; False when it is not connected here."""
@@ -122,6 +129,9 @@ class Hub:
         session = self._sessions.get(current.worker) if current else None
         if session is None or current is None:
             return False
+        if (run.id, run.fence) not in session.held:
+            # The order is on its way; a worker knows nothing of an attempt before it has come.
+            session.early_cancels.add((run.id, run.fence))
         return await self._send(session, Cancel(run_id=run.id, fence=current.fence))
 
     async def send(self, session: WorkerSession, message: FromServer) -> bool:
@@ -143,19 +153,23 @@ class Hub:
     async def _welcome(self, hello: FromWorker, channel: ServerChannel) -> WorkerSession | None:
         """Open the session, or refuse it."""
         if not isinstance(hello, Hello):
-            await channel.send(Refused(reason="the first message was not a hello"))
+            await self._refuse(channel, Refused(reason="the first message was not a hello"))
             return None
         if hello.protocol != PROTOCOL:
             hint = f"this server speaks version {PROTOCOL}; run the same version of Rota on both"
-            await channel.send(Refused(reason=f"protocol version {hello.protocol} is not spoken here", hint=hint))
+            await self._refuse(
+                channel, Refused(reason=f"protocol version {hello.protocol} is not spoken here", hint=hint)
+            )
             return None
         worker, lost, taken_over = await self._open(hello)
         session = WorkerSession(worker, channel)
         session.held = {(run.id, run.fence): run.kind for run in taken_over}
+        older = self._sessions.get(worker.name)
         self._sessions[worker.name] = session
-        await channel.send(
-            Welcome(session=worker.session, server=self._server, now=self._clock.now(), lost=tuple(lost))
-        )
+        if older is not None:
+            await older.channel.close()  # one worker, one session: whoever still uses the old one is cut off
+        welcome = Welcome(session=worker.session, server=self._server, now=self._clock.now(), lost=tuple(lost))
+        await self._send(session, welcome)
         self._emit(WorkerConnected(worker=worker.name, session=worker.session))
         self.on_room()
         return session
@@ -212,8 +226,16 @@ class Hub:
         await session.channel.close()
         self._emit(WorkerDisconnected(worker=worker.name, session=worker.session, held=len(session.held)))
         if await self._store.sessions.disconnect(worker.name, worker.session, self._clock.now()):
-            held = await self._store.runs.held_by(worker.name)
+            # The worker may be back already, in a newer session, and have said what it still runs.
+            newer = self._sessions.get(worker.name)
+            kept = newer.held if newer is not None else {}
+            held = [run for run in await self._store.runs.held_by(worker.name) if (run.id, run.fence) not in kept]
             await self.on_lost([Held(run_id=run.id, attempt=run.attempt, fence=run.fence) for run in held])
+
+    async def _refuse(self, channel: ServerChannel, refused: Refused) -> None:
+        """Say why; a worker that has gone meanwhile needs no answer."""
+        with contextlib.suppress(ChannelClosed):
+            await channel.send(refused)
 
     async def _send(self, session: WorkerSession, message: FromServer) -> bool:
         """Send, telling whether the session was still there."""

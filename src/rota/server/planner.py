@@ -1,6 +1,7 @@
 """The planner: turns due instants into runs, for the shards this server leads."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -28,11 +29,13 @@ class Planner(Loop):
         clock: Clock,
         epochs: dict[int, int],
         planning: asyncio.Lock,
+        counters: asyncio.Lock,
         on_runs: Callable[[], None],
         emit: Emit,
     ) -> None:
         super().__init__(emit)
         self._planning = planning
+        self._counters = counters
         self._store = store
         self._clock = clock
         self._epochs = epochs
@@ -55,9 +58,10 @@ class Planner(Loop):
         """Decide about a batch, commit it, tell the dispatcher."""
         moves = {job.id: self._move(job, now) for job in jobs}
         ended = [job.id for job in jobs if any(run.state.is_final for run in moves[job.id].runs)]
-        stats = await self._store.runs.stats(ended) if ended else {}
-        plans = [_as_plan(job, moves[job.id], stats.get(job.id), now) for job in jobs]
-        moved = await self._store.jobs.commit_plan(plans, self._epochs)
+        async with self._counters if ended else contextlib.nullcontext():
+            stats = await self._store.runs.stats(ended) if ended else {}
+            plans = [_as_plan(job, moves[job.id], stats.get(job.id), now) for job in jobs]
+            moved = await self._store.jobs.commit_plan(plans, self._epochs)
         done = [plan for plan in plans if plan.job_id in moved]
         runs = sum(len(plan.runs) for plan in done)
         if runs:

@@ -1,4 +1,4 @@
-"""The reaper: attempts whose worker is connected nowhere are called lost after a silence."""
+"""The reaper: attempts that no connected worker holds are called lost after a silence."""
 
 from datetime import timedelta
 from typing import Final
@@ -19,7 +19,7 @@ class Reaper(Loop):
     """Looks for attempts that nobody will ever report on.
 
     A session that ends here takes its attempts with it at once (the hub sees to that). What is left are attempts of
-    sessions of an earlier life of the server whose worker has not come back.
+    an earlier life of the server whose worker has not come back, and attempts that were committed but never ordered.
     """
 
     def __init__(self, store: Store, hub: Hub, recorder: Recorder, clock: Clock, emit: Emit) -> None:
@@ -36,8 +36,7 @@ class Reaper(Loop):
         silent: dict[tuple[str, int], float] = {}
         lost: list[Held] = []
         for run in await self._store.runs.held():
-            worker = run.current.worker if run.current else ""
-            if self._hub.is_connected(worker, run.session):
+            if self._hub.holds(run):
                 continue
             since = silent.setdefault((run.id, run.fence), self._silent_since.get((run.id, run.fence), now))
             if now - since >= SILENCE_SECONDS:

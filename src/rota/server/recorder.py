@@ -5,7 +5,7 @@ it is committed. Reports with an old fence change nothing and are acknowledged a
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Final
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from rota.clock import Clock
 from rota.core import record
 from rota.core.errors import Conflict, RotaError
-from rota.core.model import AttemptState, JobId, JobSpec, OutputChunk, Run, RunId, RunState
+from rota.core.model import AttemptState, Job, JobId, JobSpec, OutputChunk, Run, RunId, RunState
 from rota.core.record import HasEnded, HasStarted, Known, News, Recorded, WantsPermit, WasLost, WasReturned
 from rota.core.release import KEEPS_WAITING
 from rota.core.run_state import Ended
@@ -59,7 +59,9 @@ class Recorder(Loop):
         self._publish = publish
         self._inbox: asyncio.Queue[tuple[WorkerSession, Reports | Output]] = asyncio.Queue(BATCH)
         self._taken: list[tuple[WorkerSession, Reports | Output]] = []
-        self._deciding = asyncio.Lock()
+        # Held by whoever reads the counters of jobs and writes them back, so that no two overwrite each other.
+        self.counters = asyncio.Lock()
+        self._ticking = asyncio.Lock()
         self.hub: Hub | None = None
         self.on_requeue: Callable[[], None] = lambda: None
 
@@ -71,6 +73,11 @@ class Recorder(Loop):
 
     async def tick(self) -> timedelta:
         """Commit what has come in; what could not be committed stays for the next tick."""
+        async with self._ticking:  # the server's stop asks for one more tick
+            return await self._work()
+
+    async def _work(self) -> timedelta:
+        """One tick."""
         while not self._inbox.empty() and len(self._taken) < BATCH:
             self._taken.append(self._inbox.get_nowait())
         if not self._taken:
@@ -95,11 +102,13 @@ class Recorder(Loop):
     async def settle(self, runs: Sequence[Run]) -> None:
         """Commit runs that ended without an attempt; one that has moved on meanwhile is left alone."""
         ids = [run.id for run in runs]
-        async with self._deciding:
+        async with self.counters:
             for _ in range(_CONFLICTS):
                 known = await self._store.runs.reported(ids)
                 still = [run for run in runs if run.id in known.runs and known.runs[run.id].version == run.version - 1]
                 done = record.settle(still, known.jobs, known.stats, self._clock.now())
+                holders = [run for run in done.runs if run.released is not None]
+                done = replace(done, runs=(*done.runs, *await self._next_in_line(holders, known.jobs)))
                 if await self._write(done):
                     return
 
@@ -118,24 +127,25 @@ class Recorder(Loop):
         if not messages:
             return
         news = [_news(report) for _, message in messages for report in message.items]
-        written = await self._commit(news)
+        done = await self._commit(news)
+        permitted = {(one.run_id, one.fence) for one in done.permitted}
         for session, message in messages:
             await self._reply(session, ReportsAcknowledged(sequence=message.sequence))
             for report in message.items:
-                if isinstance(report, Ready) and report.run_id in written:
+                if isinstance(report, Ready) and (report.run_id, report.fence) in permitted:
                     boot_id = session.worker.boot_id
                     await self._reply(session, Permit(run_id=report.run_id, fence=report.fence, boot_id=boot_id))
 
-    async def _commit(self, news: Sequence[News]) -> set[RunId]:
-        """Decide and write until nothing has moved in between; returns the runs written."""
+    async def _commit(self, news: Sequence[News]) -> Recorded:
+        """Decide and write until nothing has moved in between; returns what was written."""
         ids = list({one.run_id for one in news})
-        async with self._deciding:
+        async with self.counters:
             for _ in range(_CONFLICTS):
                 known = await self._known(ids)
                 done = record.decide(news, known, self._clock.now(), self._rng)
-                done = replace(done, runs=(*done.runs, *await self._next_in_line(done.runs, known)))
+                done = replace(done, runs=(*done.runs, *await self._next_in_line(done.runs, known.jobs)))
                 if await self._write(done, news):
-                    return {run.id for run in done.runs}
+                    return done
         raise Conflict("the runs of a batch of reports kept changing while they were recorded")
 
     async def _known(self, ids: Sequence[RunId]) -> Known:
@@ -151,10 +161,10 @@ class Recorder(Loop):
             specs = await self._store.jobs.specs(sorted(older))
         return Known(runs=reported.runs, jobs=reported.jobs, stats=reported.stats, specs=specs)
 
-    async def _next_in_line(self, ended: Sequence[Run], known: Known) -> list[Run]:
+    async def _next_in_line(self, ended: Sequence[Run], jobs: Mapping[JobId, Job]) -> list[Run]:
         """Runs that waited for these to end (overlap) and may now be looked at at once."""
         over = {run.job_id for run in ended if run.state.is_final}
-        patient = [job_id for job_id in over if known.jobs[job_id].spec.overlap in KEEPS_WAITING]
+        patient = [job_id for job_id in over if jobs[job_id].spec.overlap in KEEPS_WAITING]
         if not patient:
             return []
         now = self._clock.now()

@@ -66,12 +66,13 @@ class Server:
         self._epochs: dict[int, int] = {}
         self._planning = asyncio.Lock()
         self.recorder = Recorder(store, clock, rng, publish, emit)
+        counters = self.recorder.counters
         self.hub = Hub(store, clock, self.name, self._take, emit)
         self.hub.on_lost = self.recorder.lose
         self.recorder.hub = self.hub
         self.job_files: JobFiles | None = None
         self.commands = Commands(self._services())
-        self.planner = Planner(store, clock, self._epochs, self._planning, self._wake_dispatcher, emit)
+        self.planner = Planner(store, clock, self._epochs, self._planning, counters, self._wake_dispatcher, emit)
         self.dispatcher = Dispatcher(store, self.hub, secrets, self.recorder, self.commands.replace_runs, clock, emit)
         self.hub.on_room = self.dispatcher.wake
         self.recorder.on_requeue = self.dispatcher.wake
@@ -79,7 +80,7 @@ class Server:
             self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
         self._background: list[Loop] = [
             Reaper(store, self.hub, self.recorder, clock, emit),
-            Watcher(store, clock, emit),
+            Watcher(store, clock, counters, emit),
             Pruner(store, clock, history=config.history, logs=config.logs, emit=emit),
         ]
 
@@ -159,6 +160,7 @@ class Server:
             emit=self._emit,
             is_watched=lambda source: self.job_files is not None and self.job_files.watches(source),
             planning=self._planning,
+            counters=self.recorder.counters,
         )
 
     async def _take(self, session: WorkerSession, message: FromWorker) -> None:

@@ -1,6 +1,8 @@
 """The watcher: says when something did not happen in time, and when the clock cannot be trusted."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,19 +25,30 @@ _STEP: Final = 2.0  # seconds of difference between wall and monotonic clock tha
 class Watcher(Loop):
     """Marks late runs and watches the wall clock."""
 
-    def __init__(self, store: Store, clock: Clock, emit: Emit) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        counters: asyncio.Lock,
+        emit: Emit,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(emit)
+        self._wall = wall
+        self._counters = counters
         self._store = store
         self._clock = clock
         self._offset: float | None = None
 
     async def tick(self) -> timedelta:
         """One look at the clock and at what is late."""
-        await self._watch_clock(time.time(), self._clock.monotonic())
+        await self._watch_clock(self._wall(), self._clock.monotonic())
         now = self._clock.now()
         late = await self._store.runs.late(now, BATCH)
         if late:
-            await self._mark_late(late, now)
+            async with self._counters:
+                await self._mark_late(late, now)
             return NO_REST
         upcoming = await self._store.runs.next_late()
         return LONGEST_REST if upcoming is None else min(max(upcoming - now, NO_REST), LONGEST_REST)
@@ -49,10 +62,10 @@ class Watcher(Loop):
                 continue
             stats = known.stats.get(run.job_id) or JobStats(job_id=run.job_id)
             counters, notices = alerting.on_late(job, stats, run, now)
-            known.stats[run.job_id] = counters
             said = replace(run, late_at=None, version=run.version + 1)
             try:
                 await self._store.runs.record([RunChange(run=said)], [counters], notices)
+                known.stats[run.job_id] = counters
             except Conflict:
                 continue  # it ended or moved in this very moment; if it is still late, the next tick says so
 

@@ -55,7 +55,22 @@ class MemoryChannel(Generic[_S, _R]):
         """Hand over `message`; waits while the other end is too far behind."""
         if self._closed.is_set():
             raise ChannelClosed
-        await self._outgoing.put(message)
+        try:
+            self._outgoing.put_nowait(message)
+        except asyncio.QueueFull:
+            await self._send_when_there_is_room(message)
+
+    async def _send_when_there_is_room(self, message: _S) -> None:
+        """Wait for room, but not for ever: a channel that is closed meanwhile will have none."""
+        put = asyncio.ensure_future(self._outgoing.put(message))
+        closed = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait((put, closed), return_when=asyncio.FIRST_COMPLETED)
+            if not put.done():
+                raise ChannelClosed
+        finally:
+            put.cancel()
+            closed.cancel()
 
     async def receive(self) -> _R:
         """The next message of the other end."""

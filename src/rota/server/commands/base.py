@@ -29,7 +29,7 @@ class Services:
     """What commands work with.
 
     `planning` is held while definitions change, so that the planner of this server does not move the same cursors;
-    between servers the compare-and-set decides.
+    between servers the compare-and-set decides. `counters` is held while counters of jobs are read and written back.
     """
 
     store: Store
@@ -41,6 +41,7 @@ class Services:
     emit: Emit
     is_watched: Callable[[str], bool] = lambda source: False
     planning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    counters: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Command:

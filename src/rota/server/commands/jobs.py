@@ -47,9 +47,15 @@ class JobCommands(Command):
     """Create, change, delete, pause, resume."""
 
     async def apply(
-        self, specs: Sequence[WantedJob], *, actor: Actor, prune_sources: Sequence[str] = (), watcher: bool = False
+        self,
+        specs: Sequence[WantedJob],
+        *,
+        actor: Actor,
+        prune_sources: Sequence[str] = (),
+        watcher: bool = False,
+        if_revision: int | None = None,
     ) -> ApplyResult:
-        """Make these jobs what is wanted, all or nothing.
+        """Make these jobs what is wanted, all or nothing; with `if_revision` only if each is at that revision.
 
         Jobs of `prune_sources` that are not among them are deleted. A job that belongs to a watched file is only
         changed by the watcher of that file. Raises Conflict, Invalid or ScheduleError; nothing is then changed.
@@ -58,6 +64,8 @@ class JobCommands(Command):
 
         async def attempt() -> ApplyResult:
             async with self._services.planning:
+                for one in specs if if_revision is not None else ():
+                    await self._check_revision(one.full_name, if_revision)
                 return await self._apply(specs, actor, prune_sources, watcher)
 
         result = await self._until_settled(attempt)
@@ -66,18 +74,16 @@ class JobCommands(Command):
 
     async def put_job(self, full_name: str, spec: JobSpec, *, if_revision: int | None, actor: Actor) -> Job:
         """Create or change one job; with `if_revision` only if that is its present revision (0: does not exist)."""
-        await self._check_revision(full_name, if_revision)
-        await self.apply([WantedJob(full_name=full_name, spec=spec)], actor=actor)
+        await self.apply([WantedJob(full_name=full_name, spec=spec)], actor=actor, if_revision=if_revision)
         return await self._job(full_name)
 
     async def delete_job(self, full_name: str, *, if_revision: int | None, actor: Actor) -> None:
         """Delete a definition; its history stays. What runs goes on to its end."""
-        await self._job(full_name)
-        await self._check_revision(full_name, if_revision)
 
         async def attempt() -> None:
             async with self._services.planning:
                 job = await self._job(full_name)
+                await self._check_revision(full_name, if_revision)
                 self._refuse_watched([job], watcher=False)
                 waiting = await self._waiting([job.id])
                 change = definition.delete(job, _old(job), waiting=waiting.get(job.id, ()), now=self._clock.now())
@@ -118,15 +124,16 @@ class JobCommands(Command):
     async def resume(self, full_name: str, *, actor: Actor) -> Job:
         """Plan a job again from now on; the instants of the pause lie in one gap row. Not paused: no change."""
 
-        async def attempt() -> None:
+        async def attempt() -> bool:
             async with self._services.planning:
                 job = await self._job(full_name)
                 if job.pause is None:
-                    return
+                    return False
                 await self._commit([definition.resume(job, _old(job), now=self._clock.now())], actor, "job.resume")
+                return True
 
-        await self._until_settled(attempt)
-        self._after_change(actor, ApplyResult(changed=(full_name,)))
+        if await self._until_settled(attempt):
+            self._after_change(actor, ApplyResult(changed=(full_name,)))
         return await self._job(full_name)
 
     async def _apply(
@@ -179,13 +186,14 @@ class JobCommands(Command):
     async def _commit(self, changes: Sequence[Change], actor: Actor, verb: str, detail: str = "") -> None:
         """Write changes with the counters and notices that follow from them."""
         ended = [change.job.id for change in changes if change.ended]
-        stats: Mapping[JobId, JobStats] = await self._store.runs.stats(ended) if ended else {}
-        writes = [_as_write(change, stats, self._clock.now()) for change in changes]
         audit = [self._audit(actor, verb, change.job.full_name, detail) for change in changes]
-        try:
-            await self._store.jobs.apply(writes, audit)
-        except Conflict as error:
-            raise Conflict(error.detail, hint=error.hint, moved=True, **error.facts) from error
+        async with self._services.counters:
+            stats: Mapping[JobId, JobStats] = await self._store.runs.stats(ended) if ended else {}
+            writes = [_as_write(change, stats, self._clock.now()) for change in changes]
+            try:
+                await self._store.jobs.apply(writes, audit)
+            except Conflict as error:
+                raise Conflict(error.detail, hint=error.hint, moved=True, **error.facts) from error
 
     async def _check_revision(self, full_name: str, if_revision: int | None) -> None:
         """Refuse an edit made against another revision than the present one."""

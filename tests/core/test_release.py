@@ -1,0 +1,104 @@
+"""What may start now."""
+
+from datetime import datetime
+
+import pytest
+from tests.core.builders import NOON, later, make_held, make_job, make_run, schedule_of
+
+from rota.core.model import Job, MissedMode, MissedPolicy, Overlap, Reason, Run, RunState, Trigger
+from rota.core.release import POLL_WAITING, Released, Situation, release
+
+
+def look(job: Job, runs: list[Run], *, holders: list[Run] = [], now: datetime = NOON) -> Released:  # noqa: B006
+    """Decide about all runs of one job, which are all its unfinished ones."""
+    situation = Situation(jobs={job.id: job}, holders={job.id: holders}, unfinished={job.id: [*holders, *runs]})
+    return release(runs, situation, schedule_of, now)
+
+
+def minutely(overlap: Overlap = Overlap.SKIP, **fields: object) -> Job:
+    return make_job(schedule="* * * * *", overlap=overlap, **fields)
+
+
+def states(released: Released) -> list[tuple[str, str]]:
+    return [(run.state.value, run.reason.code if run.reason else "") for run in released.settled]
+
+
+def test_due_run_is_ready() -> None:
+    released = look(minutely(), [make_run()])
+    assert [(ready.run.due, ready.alone) for ready in released.ready] == [(NOON, True)]
+    assert look(minutely(Overlap.ALLOW), [make_run()]).ready[0].alone is False
+
+
+def test_run_released_here_holds_its_job_against_the_next() -> None:
+    released = look(minutely(), [make_run(), make_run(later(30))], now=later(31))
+    assert [ready.run.due for ready in released.ready] == [NOON]
+    assert states(released) == [("skipped", "OVERLAP_SKIP")]
+    assert released.settled[0].finished == later(31)
+    assert released.settled[0].version == 2
+
+
+def test_allow_lets_all_go() -> None:
+    assert len(look(minutely(Overlap.ALLOW), [make_run(), make_run(later(30))], now=later(31)).ready) == 2
+
+
+def test_queue_lets_them_wait_in_order() -> None:
+    runs = [make_run(later(n)) for n in (0, 10, 20)]
+    released = look(minutely(Overlap.QUEUE), runs, now=later(21))
+    assert [ready.run.due for ready in released.ready] == [NOON]
+    assert [run.due for run in released.waiting] == [later(10), later(20)]
+    waiting = released.waiting[0]
+    assert waiting.reason == Reason(code="OVERLAP_QUEUED", params={"holder": runs[0].id})
+    assert (waiting.ready_at, waiting.version, waiting.state) == (later(21) + POLL_WAITING, 2, RunState.QUEUED)
+
+
+def test_run_behind_one_that_is_missed_in_the_same_look_does_not_wait_for_it() -> None:
+    job = minutely(Overlap.QUEUE, missed=MissedPolicy(mode=MissedMode.SKIP))
+    released = look(job, [make_run(later(-300)), make_run()], now=NOON)
+    assert states(released) == [("missed", "TOO_LATE")]
+    assert [ready.run.due for ready in released.ready] == [NOON]
+
+
+def test_replace_ends_the_holder_and_only_the_newest_waits() -> None:
+    holder = make_held(due=later(-600))
+    released = look(minutely(Overlap.REPLACE), [make_run(), make_run(later(30))], holders=[holder], now=later(31))
+    assert states(released) == [("skipped", "SUPERSEDED")]
+    (waiting,) = released.waiting
+    assert waiting.due == later(30)
+    assert released.end == {holder.id: waiting.id}
+
+
+def test_retry_goes_on_beside_nothing_else() -> None:
+    retry = make_run(later(-600), released=later(-600))
+    released = look(minutely(), [retry, make_run()], holders=[retry])
+    assert [ready.run.id for ready in released.ready] == [retry.id]
+    assert states(released) == [("skipped", "OVERLAP_SKIP")]
+
+
+def test_deleted_job_starts_nothing_new() -> None:
+    gone = make_job(schedule="* * * * *", deleted=NOON)
+    assert states(look(gone, [make_run()])) == [("skipped", "DELETED")]
+    orphan = release([make_run()], Situation(jobs={}, holders={}, unfinished={}), schedule_of, NOON)
+    assert states(orphan) == [("skipped", "DELETED")]
+
+
+def test_run_that_waited_for_a_slot_too_long_is_missed() -> None:
+    job = minutely(missed=MissedPolicy(mode=MissedMode.RUN_LATEST, within=None))
+    released = look(job, [make_run(later(-120)), make_run(later(-60))], now=later(1))
+    assert states(released) == [("missed", "TOO_LATE"), ("missed", "TOO_LATE")]
+
+
+def test_latest_is_run_however_late() -> None:
+    job = make_job(schedule="0 12 * * *", missed=MissedPolicy(within=None))
+    assert look(job, [make_run()], now=later(7200)).ready
+
+
+@pytest.mark.parametrize("code", ["OVERLAP_QUEUED", "REPLACING"])
+def test_run_that_waits_by_policy_is_not_missed(code: str) -> None:
+    job = minutely(Overlap.QUEUE, missed=MissedPolicy(mode=MissedMode.SKIP))
+    waited = make_run(later(-900), reason=Reason(code=code, params={}))
+    assert look(job, [waited]).ready
+
+
+def test_manual_run_is_never_too_late() -> None:
+    job = minutely(missed=MissedPolicy(mode=MissedMode.SKIP))
+    assert look(job, [make_run(later(-900), trigger=Trigger.MANUAL)]).ready
