@@ -57,7 +57,7 @@ class SqliteRuns:
 
         def read(connection: sqlite3.Connection) -> dict[JobId, list[Run]]:
             held: dict[JobId, list[Run]] = {}
-            for row in connection.execute(SQL["holders"], (ids_json(job_ids),)):
+            for row in connection.execute(SQL["holders"], (ids_json(dict.fromkeys(job_ids)),)):
                 run = run_from_row(row)
                 held.setdefault(run.job_id, []).append(run)
             return held
