@@ -11,6 +11,7 @@ from rota.core.errors import Conflict, Invalid, RotaError, TooLarge
 from rota.core.model import Run
 from rota.jobfile.parse import parse_spec
 from rota.server.api.bodies import decode_json
+from rota.server.api.idempotency import run_key
 from rota.server.api.problems import Problem, problem_of
 from rota.server.api.routes import BATCH_LIMIT, PREFIX, Answer, Body, Call, Parameters, Route
 from rota.server.commands import ApplyResult, TriggerRequest, WantedJob
@@ -130,7 +131,8 @@ async def trigger_runs(call: Call[NoneAtAll, bytes]) -> Answer:
         try:
             item = decode_json(bytes(raw), TriggerItem)
             at = item.at.astimezone(UTC) if item.at else None
-            requests.append(TriggerRequest(full_name=item.job, params=item.params, key=item.key, at=at))
+            key = item.key or run_key(call.request, call.actor, index)
+            requests.append(TriggerRequest(full_name=item.job, params=item.params, key=key, at=at))
         except RotaError as error:
             requests.append(error)
     good = [request for request in requests if isinstance(request, TriggerRequest)]

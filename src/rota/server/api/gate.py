@@ -55,12 +55,12 @@ async def admit(
 
 
 def check_origin(connection: HTTPConnection) -> None:
-    """Refuse a change that another site's page asks for."""
+    """Refuse a change that another site's page asks for; what the browser says of the sender cannot be forged."""
     origin = connection.headers.get("origin")
-    if origin is not None:
-        same = urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
-    else:
-        same = connection.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+    site = connection.headers.get("sec-fetch-site")
+    same = site in (None, "same-origin", "none")
+    if origin is not None and not (origin == "null" and site == "same-origin"):
+        same = same and urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
     if not same:
         raise NotAllowed("the request comes from another site", hint="open the page itself and try there")
 

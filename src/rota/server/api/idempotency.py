@@ -80,6 +80,19 @@ class Idempotency:
                 self._busy[key, owner] = (lock, users - 1)
 
 
+def run_key(request: Request, actor: Actor, index: int = 0) -> str | None:
+    """The key of the run that a request with an Idempotency-Key makes; None without the header.
+
+    A server can die after it made the run and before it remembered its answer. The key is stored with the run, in
+    the same transaction, so the repeated request finds that run.
+    """
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
+    owner = actor.token_id or actor.name
+    return "request:" + hashlib.sha256(f"{owner}\0{key}\0{index}".encode()).hexdigest()[:40]
+
+
 def _digest(request: Request, raw: bytes) -> bytes:
     target = f"{request.method} {request.url.path}?{request.url.query}\0".encode()
     return hashlib.sha256(target + raw).digest()

@@ -8,6 +8,7 @@ from starlette.responses import StreamingResponse
 
 from rota.core.errors import NotFound
 from rota.core.model import Run
+from rota.server.api.idempotency import run_key
 from rota.server.api.jobs import JobParameters, Limit, Text
 from rota.server.api.routes import PREFIX, Answer, Body, Call, NoBody, Parameters, Route
 from rota.server.queries import logs
@@ -102,7 +103,7 @@ async def trigger_run(call: Call[JobParameters, TriggerBody]) -> Answer:
     run = await call.services.commands.trigger(
         call.parameters.full_name,
         params=call.body.params,
-        key=call.body.key,
+        key=call.body.key or run_key(call.request, call.actor),
         at=call.body.at.astimezone(UTC) if call.body.at else None,
         actor=call.actor,
     )

@@ -1,7 +1,7 @@
 """The pages: Jobs, Job, Runs, Run. Each asks the same queries as the API and renders what they answer."""
 
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from rota.core.errors import Invalid, NotAuthenticated, RotaError
+from rota.core.ids import job_id
+from rota.core.model import Run
 from rota.core.query_language import quote as quote_value
 from rota.events import RequestFailed
 from rota.server.access import Session, authorize
@@ -47,10 +49,29 @@ async def show_jobs(request: Request, services: ApiServices, session: Session) -
         if sort not in ("name", "next", "last"):
             raise Invalid("jobs are sorted by name, next or last")
         jobs = await services.queries.jobs(query, sort, cursor, PAGE_ROWS)
+        active = await _active(services, [job.job for job in jobs.items])
     except Invalid as error:
-        return page(services, "jobs.html", session, 422, jobs=None, jobs_items=[], problem=error, more=None, **values)
+        return page(
+            services, "jobs.html", session, 422, jobs=None, jobs_items=[], active={}, problem=error, more=None, **values
+        )
     more = "/jobs?" + urlencode({"q": query, "sort": sort, "cursor": jobs.next}) if jobs.next else None
-    return page(services, "jobs.html", session, jobs=jobs, jobs_items=jobs.items, problem=None, more=more, **values)
+    return page(
+        services,
+        "jobs.html",
+        session,
+        jobs=jobs,
+        jobs_items=jobs.items,
+        active=active,
+        problem=None,
+        more=more,
+        **values,
+    )
+
+
+async def _active(services: ApiServices, names: Sequence[str]) -> dict[str, Run]:
+    """The newest unfinished run of each of these jobs."""
+    ids = [job_id(*name.split("/", 1)) for name in names]
+    return {run.job: run for run in await services.store.runs.unfinished(ids)}
 
 
 async def show_job(request: Request, services: ApiServices, session: Session) -> Response:

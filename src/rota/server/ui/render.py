@@ -1,13 +1,12 @@
 """Templates: one environment with everything escaped, and the helpers that templates may use."""
 
-from io import StringIO
 from typing import Any, Final
 
 import jinja2
-from ruamel.yaml import YAML
 from starlette.responses import HTMLResponse
 
 from rota.core.zones import zone_info
+from rota.jobfile.yaml_out import yaml_lines
 from rota.server.access import Session
 from rota.server.api.services import ApiServices
 from rota.server.ui import figures, words
@@ -40,6 +39,9 @@ def page(
     def when(text: str) -> str:
         return words.absolute(text, zone)
 
+    def when_in(text: str, timezone: str) -> str:
+        return words.absolute(text, zone_info(timezone))
+
     def clock(text: str) -> str:
         return words.short_clock(text, zone, now)
 
@@ -53,6 +55,7 @@ def page(
         now=now,
         zone_name=services.settings.timezone,
         when=when,
+        when_in=when_in,
         clock=clock,
         ago=ago,
         **values,
@@ -60,11 +63,6 @@ def page(
     return HTMLResponse(content, status)
 
 
-def as_yaml(value: dict[str, Any]) -> str:
+def as_yaml(values: dict[str, Any]) -> str:
     """A definition as it would stand in a job file."""
-    out = StringIO()
-    writer = YAML()
-    writer.indent(mapping=2, sequence=4, offset=2)
-    writer.width = 100
-    writer.dump(value, out)
-    return out.getvalue()
+    return "\n".join(yaml_lines(values)) + "\n"

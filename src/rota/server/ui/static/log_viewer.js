@@ -62,7 +62,7 @@ class LogViewer {
     const target = marked === null ? null : this.box.querySelector(`[data-line="${marked}"]`);
     if (target) {
       target.classList.add("marked");
-      target.scrollIntoView({ block: "center" });
+      this.centre(target);
     } else this.box.scrollTop = 0;
     return found;
   }
@@ -77,8 +77,14 @@ class LogViewer {
   async showFirstError() {
     const found = await this.show({ from: 0, limit: WINDOW, find: "error" });
     const target = this.box.querySelector(`[data-line="${found.first_error}"]`);
-    target?.classList.add("marked");
-    target?.scrollIntoView({ block: "center" });
+    if (!target) return;
+    target.classList.add("marked");
+    this.centre(target);
+  }
+
+  // Scrolls the log alone; the page around it stays where it is.
+  centre(row) {
+    this.box.scrollTop = row.offsetTop - this.box.offsetTop - this.box.clientHeight / 2;
   }
 
   append(found) {
@@ -206,7 +212,7 @@ class LogViewer {
     const row = this.box.querySelector(`[data-line="${offset}"]`);
     row.classList.add("hit", "marked");
     this.mark(row, text);
-    row.scrollIntoView({ block: "center" });
+    this.centre(row);
     this.found = offset;
     byId("log-hits").textContent = `line ${offset + 1} · Enter: next`;
   }
