@@ -298,7 +298,7 @@ def _header(settings: ImportSettings) -> str:
     return "\n".join(
         [
             f"Imported from {origin}. The jobs do what they did under cron:",
-            "missed: skip (what was missed is not run later), overlap: allow (a run starts though the last still runs).",
+            "missed: skip (what was missed is not run later), overlap: allow (it starts though the last still runs).",
             "Rota's own defaults (missed: run-latest within 1h, overlap: skip) are safer for most jobs.",
             state,
         ]

@@ -18,8 +18,11 @@ _WRAPPERS: Final = {
 _OPTIONS_WITH_VALUE: Final = frozenset({"-n", "-c", "-u", "-g", "-p", "-k", "-s", "-w", "-E", "-C", "-m"})
 _INTERPRETERS: Final = re.compile(r"(?:ba|da|z|k|a)?sh|python[0-9.]*|perl|php[0-9.]*|ruby|node|java|Rscript")
 _NO_JOBS: Final = frozenset(
-    "cd test [ [[ . source export umask sleep ulimit set : if then else fi for while do done true false".split()
-)
+    {
+        "cd", "test", "[", "[[", ".", "source", "export", "umask", "sleep", "ulimit", "set", ":", "if", "then", "else",
+        "fi", "for", "while", "do", "done", "true", "false",
+    }
+)  # fmt: skip
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _FETCHERS: Final = frozenset({"curl", "wget", "http", "https"})
 _SUFFIX: Final = re.compile(r"\.(?:sh|bash|py|pl|php|rb|js|jar|exe|cron|R|ksh|zsh)$")

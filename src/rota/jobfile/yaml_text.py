@@ -34,9 +34,9 @@ from rota.jobfile.document import (
 from rota.jobfile.problems import Problems
 
 # A value that YAML takes for an alias, a tag or a reserved sign where a person meant the text.
-_NEEDS_QUOTES: Final = re.compile(r"""^(\s*(?:-\s+)?(?:[\w.-]+\s*:\s+)?)([*@%`&!|>?][^#"'\n]*?)\s*(?:\s#.*)?$""")
+_NEEDS_QUOTES: Final = re.compile(r"""^(\s*(?:-\s+|(?:-\s+)?[\w.-]+\s*:\s+))([*@%`][^#"'\n]*?)\s*(?:\s#.*)?$""")
 _IN_FLOW: Final = re.compile(r"(\$\{[^}]*\}?)")
-_ANCHOR: Final = re.compile(r"[&*][A-Za-z][\w-]*\s*$|[|>][-+0-9]*\s*$")
+_ALIAS: Final = re.compile(r"\*[A-Za-z][\w-]*")
 
 
 class _Open:
@@ -229,7 +229,7 @@ def note_missing_quotes(index: int, problems: Problems) -> bool:
     number, column = source.position(index)
     line = source.line(number)
     match = _NEEDS_QUOTES.match(line)
-    if match is None or _ANCHOR.fullmatch(match[2]):
+    if match is None or _ALIAS.fullmatch(match[2]):
         return _note_flow_value(line, index - column + 1, problems)
     start = index - column + 1 + match.start(2)
     value = match[2].replace("\\", "\\\\")
