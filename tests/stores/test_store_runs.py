@@ -128,11 +128,11 @@ async def test_waiting_runs_come_in_order_and_by_kind(store: Store) -> None:
         found = await store.runs.waiting(*arguments, **more)  # type: ignore[arg-type]
         return [runs.index(run) for run in found.runs]
 
-    assert await waiting(after(3), ("http", "shell"), 10) == [0, 1, 3]
+    assert await waiting(after(3), {"http": 10, "shell": 10}, 10) == [0, 1, 3]
     assert await waiting(after(3), None, 10) == [0, 1, 2, 3]
-    assert await waiting(after(3), ("shell",), 10) == [1]
-    assert await waiting(after(9), ("http", "shell"), 2) == [0, 1]
-    assert await waiting(after(9), (), 10) == []
+    assert await waiting(after(3), {"shell": 10}, 10) == [1]
+    assert await waiting(after(9), {"http": 2, "shell": 2}, 2) == [0, 1]
+    assert await waiting(after(9), {}, 10) == []
     assert await waiting(after(9), None, 10, after=after(2)) == [3, 4]
     assert await waiting(after(-1), None, 10) == []
 
@@ -142,7 +142,7 @@ async def test_runs_of_one_moment_wait_in_order_of_id(store: Store) -> None:
     await add_jobs(store, *jobs)
     runs = [make_run(job) for job in jobs]
     await store.runs.create(runs)
-    found = await store.runs.waiting(NOON, ("http",), 5)
+    found = await store.runs.waiting(NOON, {"http": 5}, 5)
     assert [run.id for run in found.runs] == sorted(run.id for run in runs)[:5]
 
 
@@ -151,7 +151,7 @@ async def test_waiting_runs_bring_their_jobs(store: Store) -> None:
     await add_jobs(store, job, other, gone)
     runs = [make_run(job), make_run(gone, after(1)), make_run(job, after(2))]
     await store.runs.create([*runs, make_run(other, after(500))])
-    assert await store.runs.waiting(after(9), ("http",), 10) == Waiting(
+    assert await store.runs.waiting(after(9), {"http": 10}, 10) == Waiting(
         runs=tuple(runs), jobs={job.id: job, gone.id: gone}
     )
 

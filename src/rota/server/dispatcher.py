@@ -75,11 +75,7 @@ class Dispatcher(Loop):
         now = self._clock.now()
         rooms = self._hub.rooms()
         kinds = kinds_with_room(rooms)
-        found = (
-            await self._store.runs.waiting(now, list(kinds), min(BATCH, sum(kinds.values())))
-            if kinds
-            else Waiting(runs=())
-        )
+        found = await self._store.runs.waiting(now, kinds, BATCH) if kinds else Waiting(runs=())
         if found.runs:
             await self._dispatch(found, rooms, now)
             return NO_REST

@@ -38,11 +38,12 @@ class Runs(Protocol):
         """
 
     async def waiting(
-        self, now: datetime, kinds: Sequence[str] | None, limit: int, *, after: datetime | None = None
+        self, now: datetime, room: Mapping[str, int] | None, limit: int, *, after: datetime | None = None
     ) -> Waiting:
-        """Queued runs with `ready_at` ≤ now of these kinds (None: all), in order of (ready_at, id), at most `limit`.
+        """Queued runs with `ready_at` ≤ now in order of (ready_at, id), at most `limit`.
 
-        With `after`, only those with `ready_at` > after: what has become due since the caller last looked.
+        With `room`, only of its kinds, and of each kind at most so many; None: of all kinds. With `after`, only those
+        with `ready_at` > after: what has become due since the caller last looked.
         """
 
     async def holders(self, job_ids: Sequence[JobId]) -> dict[JobId, list[Run]]:

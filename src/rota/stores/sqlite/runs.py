@@ -46,11 +46,11 @@ class SqliteRuns:
         return await self._database.write(lambda connection: _create(connection, runs, audit))
 
     async def waiting(
-        self, now: datetime, kinds: Sequence[str] | None, limit: int, *, after: datetime | None = None
+        self, now: datetime, room: Mapping[str, int] | None, limit: int, *, after: datetime | None = None
     ) -> Waiting:
         """Queued runs whose time has come, in order of (ready_at, id), with what decides about them."""
         window = (_BEFORE_ALL if after is None else to_micros(after), to_micros(now))
-        return await self._database.read(lambda connection: _waiting(connection, window, kinds, limit))
+        return await self._database.read(lambda connection: _waiting(connection, window, room, limit))
 
     async def holders(self, job_ids: Sequence[JobId]) -> dict[JobId, list[Run]]:
         """The released and unfinished runs of these jobs."""
@@ -170,13 +170,14 @@ def _create(connection: sqlite3.Connection, runs: Sequence[Run], audit: Sequence
 
 
 def _waiting(
-    connection: sqlite3.Connection, window: tuple[int, int], kinds: Sequence[str] | None, limit: int
+    connection: sqlite3.Connection, window: tuple[int, int], room: Mapping[str, int] | None, limit: int
 ) -> Waiting:
     """The first runs of each kind that became ready within `window` (from exclusive, to inclusive), merged."""
-    if kinds is None:
-        kinds = [kind for (kind,) in connection.execute(SQL["queued_kinds"])]
+    if room is None:
+        room = {kind: limit for (kind,) in connection.execute(SQL["queued_kinds"])}
     queues = [
-        connection.execute(SQL["waiting_of_kind"], (kind, *window, limit)).fetchall() for kind in dict.fromkeys(kinds)
+        connection.execute(SQL["waiting_of_kind"], (kind, *window, min(most, limit))).fetchall()
+        for kind, most in room.items()
     ]
     order: list[RunId] = [id_ for _, id_ in islice(heapq.merge(*queues), limit)]
     found = {row[0]: run_from_row(row) for row in connection.execute(SQL["hot"], (ids_json(order),))}
