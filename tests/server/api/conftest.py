@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from api_installation import Installation, open_installation  # noqa: E402 - beside the tests, not in the package
+from api_installation import Installation, open_installation
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx2
 import pytest
-
 from api_installation import Installation
+
 from rota.server.access import is_token_text, new_token_text
 from rota.server.api.app import api_routes
 from rota.server.api.routes import PERMISSIONS, Route

@@ -4,8 +4,8 @@ import json
 from datetime import timedelta
 
 import pytest
-
 from api_installation import SHELL, START, Installation
+
 from rota.core.model import RunState
 
 JOB_FIELDS = {
@@ -110,7 +110,7 @@ async def test_queries_filter_jobs(rota: Installation) -> None:
         assert "state" in wrong["hint"]
 
 
-async def _actor(rota: Installation):  # noqa: ANN202 - a small helper
+async def _actor(rota: Installation):
     return await rota.services.access.authenticate_token(rota.tokens["admin"])
 
 

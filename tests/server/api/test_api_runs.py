@@ -4,8 +4,8 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-
 from api_installation import START, Installation
+
 from rota.core.errors import StoreUnavailable
 from rota.core.model import RunState
 
