@@ -34,7 +34,7 @@ CODES: Final[dict[str, Code]] = {
     "E0111": Code("a number out of range", "Numbers must be finite and fit into 64 bits."),
     "E0112": Code("the file is empty", "A job file holds at least version and jobs."),
     # ── keys and names ──
-    "E0140": Code("the version is missing or unknown", "The first line of a job file is: version: 1"),
+    "E0140": Code("the version is missing or unknown", "Write version: 1 at the top of a job file."),
     "E0141": Code("the value has another shape", "A map, a list or a plain value was expected here."),
     "E0142": Code(
         "unknown key", "The key does not exist here. The message lists the keys that do, the nearest one first."

@@ -162,8 +162,9 @@ def _check_together(reading: Reading, found: dict[str, Entry], spec: JobSpec) ->
     for name in sorted(set(spec.env) & set(spec.secrets)):
         key = found["secrets"].key
         reading.wrong("E0219", f"{name} is set by env and by secrets", key, label="keep one of them")
-    if "alert" in found and not spec.alert.to:
-        key = found["alert"].key
+    alert = found.get("alert")
+    if alert is not None and isinstance(alert.value, Mapping) and "to" not in alert.value.entries:
+        key = alert.key
         reading.wrong("W0203", f"alert of {reading.where} tells nobody", key, label="add to: [...]", severity="warning")
 
 

@@ -163,6 +163,9 @@ class _Composer:
                 help=["delete or rename one of them"],
             )
             return
+        if isinstance(value, Scalar) and value.start == value.end:
+            # Nothing was written: the place of nothing is its key.
+            value = Scalar(value=None, text="", start=key.start, end=key.end)
         parent.entries[key.text] = Entry(key, value)
 
     def _line(self, node: Node) -> int:
