@@ -1,4 +1,4 @@
-"""A trigger repeated under its Idempotency-Key is one run, also when the server died before it remembered its answer."""
+"""A trigger repeated under its Idempotency-Key is one run, also when the server died before it kept its answer."""
 
 from datetime import UTC, datetime
 
