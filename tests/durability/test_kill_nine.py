@@ -17,7 +17,7 @@ import pytest
 from checker import check
 from cluster import CHILDREN_MAY_LIVE, Cluster
 from history import GapRow, History, Row
-from workload import HAND, Client, Target, specs
+from workload import HAND, Client, Target, job_file, specs
 
 KILLS = int(os.environ.get("ROTA_KILLS", "50"))
 SETTLE_SECONDS = 90.0
@@ -74,7 +74,7 @@ def target(tmp_path: Path) -> Iterator[Target]:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "probing.py").write_text(probe.PYTHON)
-    own = Cluster(tmp_path)
+    own = Cluster(tmp_path, "--jobs", str(job_file(tmp_path)))
     yield own
     own.end()
 
@@ -134,9 +134,10 @@ def test_kill_nine(cluster: Cluster, target: Target, tmp_path: Path) -> None:
     print(f"seed {seed}: repeat with ROTA_SEED={seed}")
     random = Random(seed)
     history = History()
-    cluster.start()
     began = datetime.now(UTC)
+    cluster.start()
     client = Client(cluster, history, specs(tmp_path, target.url), Random(seed + 1))
+    client.await_watched(began)
     client.define()
     nemesis = Nemesis(cluster, history, random)
     client.start()

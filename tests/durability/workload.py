@@ -18,6 +18,7 @@ from history import Acknowledged, Definition, History, JobHistory, Window
 
 EDITS = ("*/2 * * * * *", "*/3 * * * * *", "1,4,5,30-40 * * * * *")
 HAND = "d/by-hand"
+WATCHED = "d/watched"
 
 
 def now() -> datetime:
@@ -104,6 +105,26 @@ def specs(folder: Path, url: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def job_file(folder: Path) -> Path:
+    """A folder to watch, with a job file in it."""
+    watched = folder / "jobs"
+    watched.mkdir()
+    script = shell().replace("\n", "\n      ")
+    (watched / "watched.yaml").write_text(f"""\
+version: 1
+namespace: d
+jobs:
+  watched:
+    schedule: "*/2 * * * * *"
+    overlap: allow
+    env: {{ PROBE_FILE: "{folder / "probe"}" }}
+    retry: {{ tries: 3, wait: 0.2s..1s }}
+    shell: |
+      {script}
+""")
+    return watched
+
+
 class Client:
     """Does one thing after another, and keeps at each until it is acknowledged."""
 
@@ -126,6 +147,16 @@ class Client:
             job = JobHistory(name=name, at_most_once=spec.get("delivery") == "at-most-once")
             job.definitions.append(Definition(window=window, expression=spec.get("schedule")))
             self._history.jobs[name] = job
+
+    def await_watched(self, since: datetime) -> None:
+        """Wait until the job of the watched file is there."""
+        for _ in range(400):
+            if [item for item in self._cluster.get("/api/v1/jobs?limit=10")["items"] if item["job"] == WATCHED]:
+                break
+            self._patience.wait(0.05)
+        window = Window(asked=since, answered=now())
+        job = JobHistory(name=WATCHED, definitions=[Definition(window=window, expression="*/2 * * * * *")])
+        self._history.jobs[WATCHED] = job
 
     def start(self) -> None:
         """Begin to trigger, edit and pause."""
