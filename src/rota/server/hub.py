@@ -49,10 +49,17 @@ class WorkerSession:
         self.draining = False
 
     def room(self) -> WorkerRoom:
-        """How many more attempts of each kind it takes."""
+        """How many more attempts of each kind it takes.
+
+        Where the worker keeps a stock of short attempts (its credit is above its capacity), room is only spoken of
+        when a quarter of the stock is gone: the next ones then travel together and not one by one.
+        """
         room = dict(self.credit)
         for kind in self.held.values():
             room[kind] = room.get(kind, 0) - 1
+        for kind, credit in self.credit.items():
+            if credit > self.worker.capacity.get(kind, 0) and room[kind] < credit // 4:
+                room[kind] = 0
         return WorkerRoom(name=self.worker.name, session=self.worker.session, room=room, draining=self.draining)
 
 
