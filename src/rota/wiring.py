@@ -13,7 +13,6 @@ import sys
 import webbrowser
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -187,7 +186,7 @@ async def _web(
         hints=process.hints,
         clock=process.clock,
         settings=ApiSettings(
-            version=version("rota"),
+            version=rota.__version__,
             host=settings.host,
             hosts=settings.allowed_hosts,
             timezone=settings.timezone,
