@@ -19,6 +19,7 @@ from typing import Final
 
 import uvloop
 
+import rota
 from rota.alerts.registry import make_channels
 from rota.clock import Clock, SystemClock
 from rota.core.actor import Actor
