@@ -111,7 +111,7 @@ class RunCommands(Command):
             ended = advance(run, Settle(state=RunState.CANCELLED, at=self._clock.now(), reason=why))
             await self._services.settler.settle([ended])
             stored = await self._run(run.id)
-            if stored.version != ended.version:
+            if (stored.state, stored.reason) != (ended.state, ended.reason):
                 raise Conflict("the run moved on meanwhile", moved=True)
             await self._store.access.audit(entries)
             return stored
@@ -145,6 +145,11 @@ def _check_params(request: TriggerRequest) -> RotaError | None:
     """Why the params or the key of a request cannot be taken; they become environment variables."""
     if request.key is not None and not 0 < len(request.key) <= LONGEST_KEY:
         return Invalid(f"a key has 1 to {LONGEST_KEY} characters, this one has {len(request.key)}")
+    if request.key is not None and not _is_text(request.key):
+        return Invalid(f"a key is text; {request.key!r} contains half of a surrogate pair")
+    for name, value in request.params.items():
+        if not _is_text(name + value):
+            return Invalid(f"param {name!r}: it contains half of a surrogate pair, which is no text")
     size = sum(len(name.encode()) + len(value.encode()) for name, value in request.params.items())
     if size > LARGEST_PARAMS:
         return TooLarge(f"the params of one run have {size} bytes; the most is {LARGEST_PARAMS}")
@@ -154,6 +159,11 @@ def _check_params(request: TriggerRequest) -> RotaError | None:
         if "\0" in value:
             return Invalid(f"param {name}: the value contains a NUL character, which no program can be given")
     return None
+
+
+def _is_text(text: str) -> bool:
+    """Whether the text can be written as UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _new_run(
