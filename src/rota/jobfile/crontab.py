@@ -160,7 +160,7 @@ class _Importer:
                 return
             user, rest = parts
         command, stdin = split_command(rest)
-        if not command.strip():
+        if not command.strip(" \t"):
             self._refuse(line.number, text, "there is no command before the %")
             return
         try:
@@ -168,7 +168,7 @@ class _Importer:
         except ScheduleError as error:
             self._refuse(line.number, text, error.detail + (f" ({error.hint})" if error.hint else ""))
             return
-        keys = self._keys(when.text, command.strip(), stdin, user)
+        keys = self._keys(when.text, command.strip(" \t"), stdin, user)
         name = job_name(command, line.number, self.jobs)
         reason = _problem(self._settings.namespace, name, keys)
         if reason:

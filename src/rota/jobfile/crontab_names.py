@@ -3,19 +3,33 @@
 import re
 import shlex
 from collections.abc import Container
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from rota.jobfile.names import safe_name
 
 LONGEST: Final = 60
 
-# Words that only start another program, with the number of plain words that follow their options.
+
+class _Wrapper(NamedTuple):
+    """A program that only starts another one: its own plain words, and its options that take a value."""
+
+    plain: int = 0
+    options: str = ""
+
+
 _WRAPPERS: Final = {
-    "nice": 0, "ionice": 0, "sudo": 0, "env": 0, "nohup": 0, "exec": 0, "time": 0, "setsid": 0, "command": 0,
-    "chronic": 0, "timeout": 1, "flock": 1, "chrt": 1, "taskset": 1, "setlock": 1, "cronic": 0, "eatmydata": 0,
-}  # fmt: skip
-_OPTIONS_WITH_VALUE: Final = frozenset({"-n", "-c", "-u", "-g", "-p", "-k", "-s", "-w", "-E", "-C", "-m"})
+    **dict.fromkeys(("nohup", "exec", "time", "setsid", "command", "chronic", "cronic", "eatmydata"), _Wrapper()),
+    "nice": _Wrapper(options="-n"),
+    "ionice": _Wrapper(options="-c -n -p"),
+    "sudo": _Wrapper(options="-u -g -C -p -h -T"),
+    "env": _Wrapper(options="-u -C -S"),
+    "timeout": _Wrapper(1, "-k -s"),
+    "flock": _Wrapper(1, "-w -E"),
+    "setlock": _Wrapper(1),
+    "chrt": _Wrapper(1, "-p"),
+    "taskset": _Wrapper(1, "-p"),
+}
 _INTERPRETERS: Final = re.compile(r"(?:ba|da|z|k|a)?sh|python[0-9.]*|perl|php[0-9.]*|ruby|node|java|Rscript")
 _NO_JOBS: Final = frozenset(
     {
@@ -23,6 +37,7 @@ _NO_JOBS: Final = frozenset(
         "fi", "for", "while", "do", "done", "true", "false",
     }
 )  # fmt: skip
+_SIGNS: Final = frozenset("();<>|&")
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _FETCHERS: Final = frozenset({"curl", "wget", "http", "https"})
 _SUFFIX: Final = re.compile(r"\.(?:sh|bash|py|pl|php|rb|js|jar|exe|cron|R|ksh|zsh)$")
@@ -40,19 +55,28 @@ def job_name(command: str, number: int, taken: Container[str]) -> str:
 
 def _base(command: str) -> str:
     """The name of the first program that does something."""
-    for part in re.split(r"&&|\|\||[;|&\n]", command):
-        words = _program(_words(part))
+    for part in _parts(command):
+        words = _program(part)
         if words:
             return _name_of(words)
     return ""
 
 
-def _words(part: str) -> list[str]:
-    part = part.strip().lstrip("({! ")
+def _parts(command: str) -> list[list[str]]:
+    """The simple commands of a line, each as its words; what is in quotes stays one word."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    parts: list[list[str]] = [[]]
     try:
-        return shlex.split(part)
+        for word in lexer:
+            if set(word) <= _SIGNS or word in ("{", "}", "!"):
+                parts.append([])
+            else:
+                parts[-1].append(word)
     except ValueError:
-        return part.replace("'", " ").replace('"', " ").split()
+        return [command.replace("'", " ").replace('"', " ").split()]
+    return parts
 
 
 def _program(words: list[str]) -> list[str]:
@@ -70,12 +94,12 @@ def _program(words: list[str]) -> list[str]:
     return []
 
 
-def _after_wrapper(words: list[str], plain: int) -> list[str]:
-    """What follows a wrapper's options and its `plain` own words."""
+def _after_wrapper(words: list[str], wrapper: _Wrapper) -> list[str]:
+    """What follows a wrapper's options and its own words."""
     index = 0
     while index < len(words) and words[index].startswith("-"):
-        index += 2 if words[index] in _OPTIONS_WITH_VALUE else 1
-    return words[index + plain :]
+        index += 2 if words[index] in wrapper.options.split() else 1
+    return words[index + wrapper.plain :]
 
 
 def _name_of(words: list[str]) -> str:
