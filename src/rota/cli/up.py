@@ -1,0 +1,84 @@
+"""`up`: server, worker and pages in one process."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from rota import __version__
+from rota.cli import exits
+from rota.cli.common import Flag
+from rota.cli.terminal import Screen, plain
+from rota.settings import SettingsRefused, load_settings
+from rota.wiring import run_up
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Web:
+    """Where it is reached."""
+
+    host: str | None = None
+    """Address to listen on (default 127.0.0.1)."""
+    port: int | None = None
+    """Port (default 8700, or the next free one; 0: any)."""
+    public_url: str | None = None
+    """Where people reach it, for links in mail."""
+    no_open: Flag = False
+    """Do not open a browser."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """What it says of itself on stderr."""
+
+    log_level: str | None = None
+    """debug, info, warning or error."""
+    log_format: str | None = None
+    """text or json."""
+    debug: Flag = False
+    """Show a traceback when Rota itself goes wrong."""
+
+
+def up(
+    *,
+    data: Annotated[Path | None, Parameter(help="Data folder (ROTA_DATA; default ./.rota).")] = None,
+    jobs: Annotated[list[Path] | None, Parameter(negative="", help="Job file or folder to apply and watch.")] = None,
+    config: Annotated[Path | None, Parameter(help="Settings file (default DIR/rota.toml).")] = None,
+    web: Web = Web(),
+    log: Log = Log(),
+) -> int:
+    """Run one server and one worker over SQLite, with the pages.
+
+    rota up · rota up --data /var/lib/rota --jobs ./jobs --no-open
+    """
+    screen = Screen()
+    flags = {
+        "host": web.host,
+        "port": web.port,
+        "jobs": jobs,
+        "public_url": web.public_url,
+        "log.level": log.log_level,
+        "log.format": log.log_format,
+        "open_browser": False if web.no_open or not sys.stdout.isatty() else None,
+    }
+    try:
+        settings = load_settings(environment=os.environ, flags=flags, data=data, config=config)
+    except SettingsRefused as error:
+        for problem in error.problems:
+            screen.complain(f"error: {plain(problem.where)}: {plain(problem.message)}")
+            if problem.hint:
+                screen.complain(f"  = {plain(problem.hint)}")
+        screen.complain("nothing was started")
+        return exits.USAGE
+
+    def say(line: str) -> None:
+        screen.line(line)
+        screen.flush()
+
+    say(f"rota {__version__} · data in {settings.data} · Ctrl-C ends it")
+    return run_up(settings, say)
