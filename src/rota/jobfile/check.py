@@ -63,9 +63,7 @@ def _empty_folders(paths: Sequence[Path], files: Sequence[Path]) -> list[Problem
     for path in paths:
         if path.is_dir() and not any(path in file.parents for file in files):
             problems = Problems(None, str(path))
-            problems.add(
-                "W0204", f"{path} holds no job files", help=["they are named *.yaml or *.yml"], severity="warning"
-            )
+            problems.add("W0204", f"{path} holds no job files", help=["they are named *.yaml or *.yml"])
             found += problems.found
     return found
 

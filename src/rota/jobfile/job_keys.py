@@ -165,7 +165,7 @@ def _check_together(reading: Reading, found: dict[str, Entry], spec: JobSpec) ->
     alert = found.get("alert")
     if alert is not None and isinstance(alert.value, Mapping) and "to" not in alert.value.entries:
         key = alert.key
-        reading.wrong("W0203", f"alert of {reading.where} tells nobody", key, label="add to: [...]", severity="warning")
+        reading.wrong("W0203", f"alert of {reading.where} tells nobody", key, label="add to: [...]")
 
 
 Read = Callable[[Reading, Node, Collection[str]], Any]

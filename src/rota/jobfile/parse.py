@@ -210,4 +210,4 @@ class _File:
         for number, warning in enumerate(schedule.warnings(self._now)):
             ended = schedule.next(self._now) is None and not schedule.triggers_at_start
             place = Scalar(value="", text="", start=node.start + number, end=node.end, path=node.path)
-            reading.wrong("W0202" if ended else "W0201", f"{full_name}: {warning}", place, severity="warning")
+            reading.wrong("W0202" if ended else "W0201", f"{full_name}: {warning}", place)

@@ -92,7 +92,7 @@ class Problems:
         self.file = file
         self._found: dict[tuple[str, int, str], Problem] = {}
 
-    def add(  # noqa: PLR0913 - one argument for each part of a message, all but three named
+    def add(
         self,
         code: str,
         message: str,
@@ -102,7 +102,6 @@ class Problems:
         path: str = "",
         label: str = "",
         help: Iterable[str] = (),
-        severity: Severity = "error",
     ) -> None:
         """Note a problem at the characters `start` to `end` of the text."""
         assert code in CODES
@@ -120,7 +119,7 @@ class Problems:
             path=path,
             label=label,
             help=tuple(help),
-            severity=severity,
+            severity="warning" if code.startswith("W") else "error",
         )
 
     def _span(self, start: int, end: int | None) -> tuple[int, int, int]:

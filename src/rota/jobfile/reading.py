@@ -12,7 +12,7 @@ from rota.jobfile import document
 from rota.jobfile.document import Entry, Node, Scalar, Sequence
 from rota.jobfile.fields import Field
 from rota.jobfile.other_keys import LATER_KEYS, OTHER_WORDS
-from rota.jobfile.problems import Problems, Severity, nearest
+from rota.jobfile.problems import Problems, nearest
 
 LONGEST_TEXT: Final = 100_000
 LONGEST_LINE: Final = 200
@@ -38,7 +38,6 @@ class Reading:
         *,
         label: str = "",
         help: Iterable[str | None] = (),
-        severity: Severity = "error",
     ) -> None:
         """Note a problem at `node`."""
         self.problems.add(
@@ -49,7 +48,6 @@ class Reading:
             path=node.path,
             label=label,
             help=[line for line in help if line],
-            severity=severity,
         )
 
     def wrong_inside(self, code: str, message: str, node: Scalar, offset: int, length: int, label: str) -> None:
