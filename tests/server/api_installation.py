@@ -122,11 +122,15 @@ class Installation:
         run = await self._started(run, at)
         if state is RunState.RUNNING:
             return run
-        ending = AttemptState(state.value)
-        closed = self._closed(run, ending, at + timedelta(seconds=took), error)
+        return await self.carry_on(run, state, took=took, error=error)
+
+    async def carry_on(self, run: Run, state: RunState, *, took: float = 3.0, error: str | None = None) -> Run:
+        """End a running run."""
+        assert run.current is not None
+        end = run.current.created + timedelta(seconds=took)
+        closed = self._closed(run, AttemptState(state.value), end, error)
         reason = None if state is RunState.SUCCEEDED else Reason(code="FAILED", params={"error": error or ""})
-        finish = Finish(state=state, attempt=closed, at=at + timedelta(seconds=took), reason=reason)
-        return await self._record(advance(run, finish))
+        return await self._record(advance(run, Finish(state=state, attempt=closed, at=end, reason=reason)))
 
     async def write(self, run: Run, *lines: tuple[int, bytes], attempt: int = 1) -> None:
         """Add output to an attempt."""

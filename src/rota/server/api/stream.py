@@ -18,9 +18,10 @@ _RETRY_MILLISECONDS: Final = 2000
 
 
 class StreamParameters(Parameters):
-    """Topics, joined by commas: `jobs`, `runs`, `job:NS/NAME`, `run:ID`, `log:ID`."""
+    """Topics, joined by commas: `jobs`, `runs`, `job:NS/NAME`, `run:ID`, `log:ID`; `since` as Last-Event-ID."""
 
     topics: Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
+    since: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 async def open_stream(call: Call[StreamParameters, NoBody]) -> Answer:
@@ -30,7 +31,7 @@ async def open_stream(call: Call[StreamParameters, NoBody]) -> Answer:
         _check_topic(topic)
     if not 1 <= len(topics) <= MOST_TOPICS:
         raise Invalid(f"{len(topics)} topics; 1 to {MOST_TOPICS} are possible on one stream")
-    seen = call.request.headers.get("last-event-id", "")
+    seen = call.request.headers.get("last-event-id") or call.parameters.since
     content = _events(call.services.hints, topics, seen)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Answer(raw=StreamingResponse(content, headers=headers, media_type="text/event-stream"))

@@ -27,7 +27,7 @@ from rota.server.api.services import ApiServices
 from rota.server.queries.shapes import run_view
 from rota.server.ui import login
 from rota.server.ui.figures import waterfall
-from rota.server.ui.render import as_yaml, page
+from rota.server.ui.render import Visit, as_yaml, page
 from rota.server.ui.words import parse
 from rota.store.jobs import AuditEntry
 
@@ -35,11 +35,11 @@ PAGE_ROWS: Final = 50
 _STATIC: Final = Path(__file__).parent / "static"
 _LEDGER_DAYS: Final = 7
 _ACTS_LOOKED_AT: Final = 200
-Handler = Callable[[Request, ApiServices, Session], Awaitable[Response]]
+Handler = Callable[[Request, ApiServices, Visit], Awaitable[Response]]
 PublicHandler = Callable[[Request, ApiServices], Awaitable[Response]]
 
 
-async def show_jobs(request: Request, services: ApiServices, session: Session) -> Response:
+async def show_jobs(request: Request, services: ApiServices, visit: Visit) -> Response:
     """All jobs, or those a query asks for."""
     query = request.query_params.get("q", "")
     sort = request.query_params.get("sort", "name")
@@ -52,13 +52,13 @@ async def show_jobs(request: Request, services: ApiServices, session: Session) -
         active = await _active(services, [job.job for job in jobs.items])
     except Invalid as error:
         return page(
-            services, "jobs.html", session, 422, jobs=None, jobs_items=[], active={}, problem=error, more=None, **values
+            services, "jobs.html", visit, 422, jobs=None, jobs_items=[], active={}, problem=error, more=None, **values
         )
     more = "/jobs?" + urlencode({"q": query, "sort": sort, "cursor": jobs.next}) if jobs.next else None
     return page(
         services,
         "jobs.html",
-        session,
+        visit,
         jobs=jobs,
         jobs_items=jobs.items,
         active=active,
@@ -74,7 +74,7 @@ async def _active(services: ApiServices, names: Sequence[str]) -> dict[str, Run]
     return {run.job: run for run in await services.store.runs.unfinished(ids)}
 
 
-async def show_job(request: Request, services: ApiServices, session: Session) -> Response:
+async def show_job(request: Request, services: ApiServices, visit: Visit) -> Response:
     """One job: how it fares, when it runs next, what it did, what it is."""
     name = f"{request.path_params['namespace']}/{request.path_params['name']}"
     queries = services.queries
@@ -86,7 +86,7 @@ async def show_job(request: Request, services: ApiServices, session: Session) ->
     return page(
         services,
         "job.html",
-        session,
+        visit,
         job=job,
         runs_items=runs.items,
         ledger=ledger.items[::-1][:40],
@@ -96,7 +96,7 @@ async def show_job(request: Request, services: ApiServices, session: Session) ->
     )
 
 
-async def show_runs(request: Request, services: ApiServices, session: Session) -> Response:
+async def show_runs(request: Request, services: ApiServices, visit: Visit) -> Response:
     """Runs across jobs, newest first, always bounded in time."""
     query = request.query_params.get("q", "since:24h")
     cursor = request.query_params.get("cursor") or None
@@ -104,12 +104,12 @@ async def show_runs(request: Request, services: ApiServices, session: Session) -
     try:
         runs = await services.queries.runs(services.queries.run_query(query), "-due", cursor, PAGE_ROWS)
     except Invalid as error:
-        return page(services, "runs.html", session, 422, runs=None, runs_items=[], problem=error, more=None, **values)
+        return page(services, "runs.html", visit, 422, runs=None, runs_items=[], problem=error, more=None, **values)
     more = "/runs?" + urlencode({"q": query, "cursor": runs.next}) if runs.next else None
-    return page(services, "runs.html", session, runs=runs, runs_items=runs.items, problem=None, more=more, **values)
+    return page(services, "runs.html", visit, runs=runs, runs_items=runs.items, problem=None, more=more, **values)
 
 
-async def show_run(request: Request, services: ApiServices, session: Session) -> Response:
+async def show_run(request: Request, services: ApiServices, visit: Visit) -> Response:
     """One run: its attempts, its output, why it is where it is."""
     queries, now = services.queries, services.clock.now()
     run = await queries.run(request.path_params["id"])
@@ -119,7 +119,7 @@ async def show_run(request: Request, services: ApiServices, session: Session) ->
     return page(
         services,
         "run.html",
-        session,
+        visit,
         run=view,
         attempt=attempt,
         bars=waterfall(view, now),
@@ -156,18 +156,18 @@ class PageEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         request = Request(scope, receive)
-        session: Session | None = None
+        visit: Visit | None = None
         try:
             if request.method not in ("GET", "HEAD"):
                 raise NoSuchMethod(f"{request.method[:20]} is not possible here", hint="use GET", allow="GET")
-            session = await _signed_in(request, self._services)
-            response = await self._handler(request, self._services, session)
+            visit = await _signed_in(request, self._services)
+            response = await self._handler(request, self._services, visit)
         except NotAuthenticated:
             response = _to_login(request)
         except RotaError as error:
-            response = error_page(self._services, error, session, request_id_of(scope))
+            response = error_page(self._services, error, visit, request_id_of(scope))
         except Exception as error:  # noqa: BLE001 — the edge of a request: report, answer 500, serve the next
-            response = _unexpected(self._services, request, error, session)
+            response = _unexpected(self._services, request, error, visit)
         await response(scope, receive, send)
 
 
@@ -196,10 +196,12 @@ class PublicEndpoint:
         await response(scope, receive, send)
 
 
-async def _signed_in(request: Request, services: ApiServices) -> Session:
+async def _signed_in(request: Request, services: ApiServices) -> Visit:
     actor, session = await identify(request, services.access, request_id_of(request.scope))
     authorize(actor, "read")
-    return session or Session(cookie="", csrf="", actor=actor, expires=services.clock.now())
+    session = session or Session(cookie="", csrf="", actor=actor, expires=services.clock.now())
+    # Taken before anything is read: what changes from here on, the page's stream will say.
+    return Visit(session=session, position=services.hints.position)
 
 
 def _to_login(request: Request) -> Response:
@@ -210,13 +212,13 @@ def _to_login(request: Request) -> Response:
     return RedirectResponse(login_url, 303)
 
 
-def error_page(services: ApiServices, error: RotaError, session: Session | None, request_id: str) -> Response:
+def error_page(services: ApiServices, error: RotaError, visit: Visit | None, request_id: str) -> Response:
     """What went wrong, as a page."""
     problem = problem_of(error, request_id)
-    return page(services, "error.html", session, problem.status, problem=problem)
+    return page(services, "error.html", visit, problem.status, problem=problem)
 
 
-def _unexpected(services: ApiServices, request: Request, error: Exception, session: Session | None) -> Response:
+def _unexpected(services: ApiServices, request: Request, error: Exception, visit: Visit | None) -> Response:
     request_id = request_id_of(request.scope)
     services.emit(
         RequestFailed(
@@ -229,11 +231,11 @@ def _unexpected(services: ApiServices, request: Request, error: Exception, sessi
     )
     hint = "the server's log holds the cause under this request id"
     return error_page(
-        services, RotaError("an internal error; nothing more is known here", hint=hint), session, request_id
+        services, RotaError("an internal error; nothing more is known here", hint=hint), visit, request_id
     )
 
 
-async def _first_page(request: Request, services: ApiServices, session: Session) -> Response:
+async def _first_page(request: Request, services: ApiServices, visit: Visit) -> Response:
     return RedirectResponse("/jobs", 303)
 
 

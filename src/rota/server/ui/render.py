@@ -5,6 +5,7 @@ from typing import Any, Final
 import jinja2
 from starlette.responses import HTMLResponse
 
+from rota.core.model import Value
 from rota.core.zones import zone_info
 from rota.jobfile.yaml_out import yaml_lines
 from rota.server.access import Session
@@ -29,9 +30,14 @@ _ENVIRONMENT.globals.update(
 )
 
 
-def page(
-    services: ApiServices, template: str, session: Session | None, status: int = 200, **values: Any
-) -> HTMLResponse:
+class Visit(Value):
+    """Somebody signed in who looks at a page; `position` is where the live hints stood when the page was made."""
+
+    session: Session
+    position: str
+
+
+def page(services: ApiServices, template: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
     """One page."""
     now = services.clock.now()
     zone = zone_info(services.settings.timezone)
@@ -50,7 +56,8 @@ def page(
 
     values.setdefault("topics", "")
     content = _ENVIRONMENT.get_template(template).render(
-        session=session,
+        session=visit.session if visit else None,
+        position=visit.position if visit else "",
         version=services.settings.version,
         now=now,
         zone_name=services.settings.timezone,

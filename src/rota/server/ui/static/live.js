@@ -5,6 +5,7 @@ const STALE = 15000;
 const GONE = 60000;
 let source = null;
 let heard = Date.now();
+let position = "";
 
 function say(state, text) {
   const live = document.getElementById("live");
@@ -13,8 +14,9 @@ function say(state, text) {
   live.querySelector("span").textContent = text;
 }
 
-function hear() {
+function hear(event) {
   heard = Date.now();
+  position = event.lastEventId || position;
   show();
 }
 
@@ -29,15 +31,16 @@ function changed(topics) {
 function connect() {
   const topics = document.body.dataset.topics;
   if (!topics || source) return;
-  source = new EventSource(`/api/v1/stream?topics=${encodeURIComponent(topics)}`);
+  // From the position the page was made at, so that nothing in between is missed.
+  source = new EventSource(`/api/v1/stream?${new URLSearchParams({ topics, since: position })}`);
   source.addEventListener("hello", hear);
   source.addEventListener("beat", hear);
-  source.addEventListener("reset", () => {
-    hear();
+  source.addEventListener("reset", (event) => {
+    hear(event);
     changed([]);
   });
   source.addEventListener("changed", (event) => {
-    hear();
+    hear(event);
     changed(JSON.parse(event.data).topics);
   });
   source.addEventListener("error", () => {
@@ -65,6 +68,7 @@ function show() {
 
 export function startLive() {
   if (!document.body.dataset.topics) return;
+  position = document.body.dataset.position;
   connect();
   setInterval(show, 1000);
   document.addEventListener("visibilitychange", () => {
