@@ -120,7 +120,7 @@ async def cycles(store: Store, jobs: list[Job], total: int, batch: int, *, reads
         figures.mark("create")
         now = runs[-1].due
         if reads:
-            runs = list((await store.runs.waiting(now, ("http",), batch)).runs)
+            runs = list((await store.runs.waiting(now, {"http": batch}, batch)).runs)
             figures.mark("waiting")
         fence = await store.leases.reserve_fences(batch)
         started = [

@@ -1,6 +1,7 @@
 """The contract of leases and sessions: epochs, fences and session numbers only grow; time never goes back."""
 
 import asyncio
+import itertools
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +25,7 @@ async def test_fences_are_never_given_twice(store: Store) -> None:
     counts = [1, 5, 4096, 1, 9000, 3, 1]
     firsts = await asyncio.gather(*(store.leases.reserve_fences(count) for count in counts))
     ranges = [range(first, first + count) for first, count in zip(firsts, counts, strict=True)]
-    for earlier, later in zip(ranges, ranges[1:], strict=False):
+    for earlier, later in itertools.pairwise(ranges):
         assert earlier[-1] < later[0]
     assert firsts[0] // COUNTERS_PER_INCARNATION == 1
     assert ranges[-1][-1] < 2**53

@@ -40,7 +40,7 @@ async def test_a_run_is_read_as_it_was_written(store: Store) -> None:
         finished=after(2),
         exit=-9,
         signal=9,
-        error="it fell over: \x00 ü 漢",
+        error="it fell over: ü 漢",
         failure="exit",
         usage=Usage(cpu_seconds=0.25, peak_memory=2**33),
     )
