@@ -212,6 +212,7 @@ class Agent:
 
     def _drain_asked(self, message: FromServer) -> None:
         assert isinstance(message, Drain)
+        self._draining = True
         self._drain_task = asyncio.create_task(_until_closed(self.drain(message.grace)))
 
     def _stop_attempt(self, attempt: Attempt, outcome: str, grace: float) -> None:

@@ -33,7 +33,7 @@ MOST_DESCRIPTORS = 250  # the kernel passes at most 253 with one message
 
 _SUBREAPER = 36
 _TICK = 0.2  # how often the clock is compared while deadlines exist: it also notices a suspended machine
-_LOCK_PATIENCE = 15.0
+LOCK_PATIENCE = 15.0  # seconds that an old keeper may take to end its last child
 _RESET = [signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXFSZ]
 
 
@@ -65,11 +65,16 @@ def descendants_of(pid: int) -> Iterator[int]:
 
 def mark_of(pid: int) -> str | None:
     """The mark in the environment of `pid`, None without one or when it cannot be read."""
+    prefix = MARK.encode() + b"="
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
+        for _ in range(3):
+            if environment or not os.readlink(f"/proc/{pid}/exe"):  # noqa: PTH115 — only whether it has one
+                break
+            time.sleep(0.001)  # it may be in the middle of exec, where its environment is empty for a moment
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return None
-    prefix = MARK.encode() + b"="
     for entry in environment.split(b"\0"):
         if entry.startswith(prefix):
             return os.fsdecode(entry[len(prefix) :])
@@ -445,7 +450,7 @@ def _read_memory(descriptor: int) -> bytes:
         os.close(descriptor)
 
 
-def take_lock(state: Path, patience: float = _LOCK_PATIENCE) -> int | None:
+def take_lock(state: Path, patience: float = LOCK_PATIENCE) -> int | None:
     """Lock the state folder and write who holds it; None when somebody else keeps it."""
     descriptor = os.open(state / "keeper.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     end = time.monotonic() + patience
@@ -463,14 +468,14 @@ def take_lock(state: Path, patience: float = _LOCK_PATIENCE) -> int | None:
         return descriptor
 
 
-def main(descriptor: int, state: Path) -> int:
+def main(descriptor: int, state: Path, patience: float) -> int:
     """Keep until the agent on the other end of `descriptor` is gone."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the agent decides; its end is our signal
     agent = socket.socket(fileno=descriptor)
     agent.set_inheritable(False)
     os.umask(0o077)
-    lock = take_lock(state)
+    lock = take_lock(state, patience)
     if lock is None:
         holder = (state / "keeper.lock").read_text()
         agent.send(json.dumps([["locked", 0, holder]]).encode(), socket.MSG_NOSIGNAL)
@@ -481,4 +486,4 @@ def main(descriptor: int, state: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))

@@ -25,6 +25,7 @@ from rota.worker import keeper as keeper_program
 from rota.worker.keeper import (
     BY_FILE,
     INLINE_LIMIT,
+    LOCK_PATIENCE,
     MARK,
     MOST_DESCRIPTORS,
     PROTOCOL,
@@ -37,6 +38,7 @@ from rota.worker.keeper import (
 
 _START_PATIENCE = 20.0
 _RECEIVE = 256 * 1024
+_RELAUNCH_REST = 0.5
 
 
 class FolderTaken(RotaError):
@@ -94,14 +96,16 @@ _FINAL = (TreeOver, SpawnFailed)
 class KeeperLink:
     """Speaks with the keeper; all methods return at once, what happens is told to the tree's listener."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, lock_patience: float = LOCK_PATIENCE) -> None:
         self._state = state.absolute()
+        self._lock_patience = lock_patience
         self._prefix = f"{self._state}#"
         self._listeners: dict[int, Listener] = {}
         self._keys = 0
         self._pending: deque[tuple[list[Any], list[int]]] = deque()
         self._flushing = False
         self._closing = False
+        self._is_up = False
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.restarts = 0
@@ -117,8 +121,7 @@ class KeeperLink:
         become_subreaper()
         self._launch()
         await self._await_ready()
-        for pid in tuple(marked_processes(self._prefix)):
-            send_signal(pid, 9)
+        self.kill_orphans()
         self._listen()
 
     def spawn(self, order: dict[str, Any], descriptors: list[int], listener: Listener) -> int:
@@ -164,9 +167,10 @@ class KeeperLink:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         program = str(Path(keeper_program.__file__))
+        arguments = [str(theirs.fileno()), str(self._state), str(self._lock_patience)]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-X", "utf8", program, str(theirs.fileno()), str(self._state)],
+                [sys.executable, "-I", "-S", "-X", "utf8", program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -200,6 +204,7 @@ class KeeperLink:
             raise KeeperFailed(f"the keeper speaks another protocol: {data[:100]!r}")
 
     def _listen(self) -> None:
+        self._is_up = True
         asyncio.get_running_loop().add_reader(self._socket, self._receive)  # type: ignore[arg-type]
 
     # ── talking ──────────────────────────────────────────────────────────────────────────────────────────
@@ -281,6 +286,7 @@ class KeeperLink:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
         if self._closing:
             return
         for _, descriptors in self._pending:
@@ -289,11 +295,20 @@ class KeeperLink:
         self._pending.clear()
         self.kill_orphans()
         self.restarts += 1
-        self._launch()
-        self._listen_when_ready()
+        if self._is_up:
+            self._relaunch()
+        else:  # it does not even come up: do not try as fast as we can
+            loop.call_later(_RELAUNCH_REST, self._relaunch)
+        self._is_up = False
         lost, self._listeners = self._listeners, {}
         for listener in lost.values():
             listener(KeeperDied())
+
+    def _relaunch(self) -> None:
+        if not self._closing:
+            self._launch()
+            self._listen_when_ready()
+            self._flush()
 
     def _listen_when_ready(self) -> None:
         """The new keeper's first word is `ready`; orders may be sent before it."""
@@ -301,19 +316,21 @@ class KeeperLink:
         loop = asyncio.get_running_loop()
 
         def first() -> None:
-            loop.remove_reader(self._socket)  # type: ignore[arg-type]
-            data = self._socket.recv(_RECEIVE) if self._socket is not None else b""
-            if not data or json.loads(data)[0][0] != "ready":
+            assert self._socket is not None
+            loop.remove_reader(self._socket)
+            try:
+                data = self._socket.recv(_RECEIVE)
+            except OSError:
+                data = b""
+            if data and json.loads(data)[0][0] == "ready":
+                self._listen()
+            else:
                 self._keeper_died()
-                return
-            self._listen()
-            rest = json.loads(data)[1:]
-            assert not rest  # it says ready before it obeys
 
         loop.add_reader(self._socket, first)
 
     def kill_orphans(self) -> None:
-        """Kill every process that carries our mark, until none is left; they have come to us as children."""
+        """Kill every process that carries our mark and what is below it, until none is left."""
         end = time.monotonic() + 5.0
         while time.monotonic() < end:
             marked = set(marked_processes(self._prefix))
