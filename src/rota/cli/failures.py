@@ -32,15 +32,10 @@ def make_app(name: str, summary: str = "") -> App:
         version_flags=[],
         result_action="return_value",
         suppress_keyboard_interrupt=False,
-        default_parameter=Parameter(show_default=_worth_showing),
+        default_parameter=Parameter(show_default=False),
     )
     app["--help"].show = False
     return app
-
-
-def _worth_showing(default: Any) -> str | bool:
-    """Whether a default tells the reader anything."""
-    return default not in (False, None, "", [], ()) and str(getattr(default, "value", default))
 
 
 def complain(error: Exception) -> int:

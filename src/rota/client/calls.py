@@ -1,12 +1,13 @@
 """The API by name: what can be asked of jobs, runs and the installation. Answers are the API's own documents."""
 
+import difflib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from rota.client.transport import Transport
-from rota.core.errors import Invalid
+from rota.core.errors import Invalid, NotFound
 
 Document = dict[str, Any]
 PAGE: int = 1000
@@ -24,6 +25,42 @@ def job_path(full_name: str) -> str:
 def run_path(run_id: str) -> str:
     """The path of a run."""
     return f"/runs/{quote(run_id, safe='')}"
+
+
+class Calls:
+    """Base of the groups of calls. An unknown job is answered with the nearest name there is."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._pages = Pages(transport)
+
+    async def _get(self, path: str, **query: Any) -> Document:
+        try:
+            document: Document = await self._transport.get(path, **query)
+        except NotFound as error:
+            raise await self._with_nearest(error) from error
+        return document
+
+    async def _post(self, path: str, body: Any = None, *, key: str | None = None, **query: Any) -> Document:
+        try:
+            document: Document = await self._transport.post(path, body, key=key, **query)
+        except NotFound as error:
+            raise await self._with_nearest(error) from error
+        return document
+
+    async def _with_nearest(self, error: NotFound) -> NotFound:
+        """The same error, its hint naming the job that may have been meant."""
+        wanted = error.facts.get("facts", {}).get("job")
+        if not isinstance(wanted, str) or error.facts.get("code") != "NOT_FOUND":
+            return error
+        page = await self._transport.get("/jobs", limit=PAGE)
+        names = [job["job"] for job in page["items"]]
+        close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+        same_name = [name for name in names if name.partition("/")[2] == wanted.partition("/")[2]]
+        nearest = [*close, *same_name]
+        if wanted in names or not nearest:
+            return error
+        return NotFound(error.detail, hint=f"did you mean {nearest[0]}?", **error.facts)
 
 
 class Pages:
@@ -53,12 +90,8 @@ class Pages:
                 return
 
 
-class JobCalls:
+class JobCalls(Calls):
     """What can be asked of jobs."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._pages = Pages(transport)
 
     async def list(self, q: str = "", *, sort: str = "name", limit: int = 100, cursor: str | None = None) -> Document:
         """Jobs of a query."""
@@ -112,21 +145,9 @@ class JobCalls:
         """The next instants of the jobs of a query."""
         return await self._get("/next", q=q, within=within, limit=limit)
 
-    async def _get(self, path: str, **query: Any) -> Document:
-        document: Document = await self._transport.get(path, **query)
-        return document
 
-    async def _post(self, path: str, body: Any = None, *, key: str | None = None, **query: Any) -> Document:
-        document: Document = await self._transport.post(path, body, key=key, **query)
-        return document
-
-
-class RunCalls:
+class RunCalls(Calls):
     """What can be asked of runs."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._pages = Pages(transport)
 
     async def list(self, q: str = "", *, limit: int = 100, **query: Any) -> Document:
         """Runs of a query, newest first."""
@@ -139,7 +160,7 @@ class RunCalls:
 
     async def resolve(self, reference: str) -> Document:
         """The run a reference means."""
-        found: Document = await self._transport.get("/resolve", ref=reference)
+        found = await self._get("/resolve", ref=reference)
         run: Document = found["run"]
         return run
 

@@ -64,4 +64,5 @@ def error_of(status: int, problem: dict[str, Any]) -> RotaError:
         status=status,
         request_id=problem.get("request_id"),
         problems=problem.get("problems") or [],
+        facts=problem.get("facts") or {},
     )
