@@ -16,6 +16,7 @@
 """
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
@@ -49,6 +50,9 @@ _LEVELS: Final[dict[type[Event], int]] = {
     LoopFailed: logging.ERROR,
 }
 _SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15, 60, 300, 1800, 7200)
+
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Metrics:
@@ -149,11 +153,16 @@ def make_log(stream: TextIO, *, json: bool, level: int) -> Callable[..., Any]:
     return log
 
 
+def _escaped(match: re.Match[str]) -> str:
+    """A control character as it is written in a program."""
+    return match[0].encode("unicode_escape").decode()
+
+
 def _plain_values(_logger: Any, _name: str, fields: Any) -> Any:
     """Values a log line can hold on one line; control characters cannot forge a second one."""
     for key, value in fields.items():
         if isinstance(value, str):
-            fields[key] = value.replace("\r", "\\r").replace("\n", "\\n")
+            fields[key] = _CONTROL.sub(_escaped, value)
         elif not isinstance(value, int | float | bool | None):
             fields[key] = str(value)
     return fields
