@@ -63,6 +63,19 @@ async def test_simultaneous_requests_with_one_key_make_one_run(rota: Installatio
         assert sum("idempotent-replay" in answer.headers for answer in answers) == 7
 
 
+async def test_an_answer_that_holds_a_credential_is_never_kept(rota: Installation) -> None:
+    key = {"Idempotency-Key": "k"}
+    async with rota.client("admin") as client:
+        tokens = [
+            (await client.post("/api/v1/tokens", json={"name": "ci", "scopes": ["read"]}, headers=key)).json()["token"]
+            for _ in range(2)
+        ]
+        links = [(await client.post("/api/v1/login-links", headers=key)).json()["path"] for _ in range(2)]
+    assert len({*tokens, *links}) == 4
+    for token in await rota.services.access.tokens():
+        assert await rota.store.access.remembered("k", token.id) is None
+
+
 async def test_a_refused_request_is_not_remembered(rota: Installation) -> None:
     key = {"Idempotency-Key": "k"}
     async with rota.client("write") as client:

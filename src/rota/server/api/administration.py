@@ -278,7 +278,17 @@ def _route(method: str, path: str, permission: str, summary: str, handler: Any, 
 
 ROUTES: Final[list[Route[Any, Any]]] = [
     _route("GET", "/tokens", "admin", "List tokens", list_tokens, answer=TokenList),
-    _route("POST", "/tokens", "admin", "Make a token", create_token, body=TokenBody, answer=TokenText, status=201),
+    _route(
+        "POST",
+        "/tokens",
+        "admin",
+        "Make a token",
+        create_token,
+        body=TokenBody,
+        answer=TokenText,
+        status=201,
+        remembered=False,
+    ),
     _route(
         "DELETE",
         "/tokens/{id}",
@@ -297,6 +307,7 @@ ROUTES: Final[list[Route[Any, Any]]] = [
         create_login,
         answer=LoginLink,
         status=201,
+        remembered=False,
     ),
     _route("GET", "/secrets", "read", "List the names of secrets", list_secrets, answer=SecretList),
     _route(

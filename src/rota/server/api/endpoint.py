@@ -70,6 +70,8 @@ class Endpoint:
         async def work() -> Response:
             return respond(await route.handler(call))
 
+        if not route.remembered:
+            return await work()
         return await self._idempotency.answer(request, actor, raw, work)
 
 

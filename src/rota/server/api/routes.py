@@ -88,6 +88,7 @@ class Route(Generic[P, B]):
     body_limit: int = BODY_LIMIT
     errors: tuple[int, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)  # name → what it does, for the documentation
+    remembered: bool = True  # whether an Idempotency-Key keeps the answer; not where it holds a credential
 
     @property
     def has_body(self) -> bool:
