@@ -87,14 +87,13 @@ def words(path: Path | None) -> str:
 class Deadline:
     """Stops the statement under way once its time is over; a connection has at most one."""
 
-    def __init__(self, connection: sqlite3.Connection, seconds: float = SEARCH_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._end = float("inf")
         connection.set_progress_handler(self._is_over, _STEPS_BETWEEN_LOOKS)
 
     def start(self) -> None:
         """Give the work that begins now its full time."""
-        self._end = time.monotonic() + self._seconds
+        self._end = time.monotonic() + SEARCH_SECONDS
 
     def _is_over(self) -> bool:
         return time.monotonic() > self._end

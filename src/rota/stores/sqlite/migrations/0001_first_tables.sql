@@ -54,14 +54,16 @@ CREATE TABLE jobs (
     schedule TEXT,
     labels TEXT,
     shadow INTEGER NOT NULL CHECK (shadow = 0 OR shadow = 1),
-    at_start INTEGER NOT NULL CHECK (at_start = 0 OR at_start = 1)
+    at_start INTEGER NOT NULL CHECK (at_start = 0 OR at_start = 1),
+    keeps INTEGER NOT NULL CHECK (keeps = 0 OR keeps = 1)  -- has a retention of its own
 ) STRICT;
 
 CREATE INDEX jobs_due ON jobs (shard, next_at) WHERE next_at IS NOT NULL AND deleted IS NULL AND broken IS NULL;
 CREATE INDEX jobs_by_next ON jobs (coalesce(next_at, 9223372036854775807), id) WHERE deleted IS NULL;
 CREATE INDEX jobs_by_namespace ON jobs (namespace) WHERE deleted IS NULL;
 CREATE INDEX jobs_by_source ON jobs (source) WHERE source IS NOT NULL;
-CREATE INDEX jobs_at_start ON jobs (id) WHERE at_start = 1;
+CREATE INDEX jobs_at_start ON jobs (full_name) WHERE at_start = 1;
+CREATE INDEX jobs_keeping ON jobs (id) WHERE keeps = 1;
 CREATE INDEX jobs_paused ON jobs (id) WHERE pause IS NOT NULL;
 
 CREATE TABLE revisions (

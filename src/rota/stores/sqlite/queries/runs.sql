@@ -5,7 +5,7 @@ SELECT hot.* FROM json_each(?1) AS wanted CROSS JOIN runs_hot AS hot ON hot.id =
 SELECT past.* FROM json_each(?1) AS wanted CROSS JOIN runs_history AS past ON past.id = wanted.value;
 
 -- name: waiting_of_kind
--- Read from the index alone: twenty thousand runs of one moment cost no more than the limit.
+-- In the order of the index: twenty thousand runs of one moment cost no more than the limit.
 SELECT ready_at, id FROM runs_hot
 WHERE state = 'queued' AND kind = ?1 AND ready_at > ?2 AND ready_at <= ?3
 ORDER BY ready_at, id
@@ -60,6 +60,9 @@ SELECT min(late_at) FROM runs_hot WHERE late_at IS NOT NULL;
 -- name: finished_before
 SELECT id FROM runs_history WHERE finished < ?1 ORDER BY finished LIMIT ?2;
 
+-- name: finished_of_job
+SELECT id FROM runs_history WHERE job_id = ?3 AND finished < ?1 ORDER BY due LIMIT ?2;
+
 -- name: delete_history
 DELETE FROM runs_history WHERE id IN (SELECT value FROM json_each(?1));
 
@@ -69,4 +72,9 @@ DELETE FROM output WHERE run_id IN (SELECT value FROM json_each(?1));
 -- name: delete_gaps
 DELETE FROM gaps WHERE (job_id, until, "after") IN (
     SELECT job_id, until, "after" FROM gaps WHERE until < ?1 ORDER BY until LIMIT ?2
+);
+
+-- name: delete_gaps_of_job
+DELETE FROM gaps WHERE (job_id, until, "after") IN (
+    SELECT job_id, until, "after" FROM gaps WHERE job_id = ?3 AND until < ?1 ORDER BY until LIMIT ?2
 );
