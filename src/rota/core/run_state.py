@@ -125,24 +125,29 @@ def advance(run: Run, move: Move) -> Run:
                 version=version,
             )
         case Finish():
-            return replace(
-                run,
-                state=target,
-                attempts=(*run.attempts, move.attempt),
-                current=None,
-                reason=move.reason,
-                result=move.result,
-                started=run.started or move.attempt.started,
-                finished=move.at,
-                failures=run.failures + (move.attempt.state in _FAILED_ATTEMPTS),
-                losses=run.losses + (move.attempt.state is AttemptState.LOST),
-                version=version,
-            )
+            return _finished(run, move, version)
         case Settle():
             return replace(run, state=target, reason=move.reason, finished=move.at, version=version)
 
 
 _FAILED_ATTEMPTS: Final = (AttemptState.FAILED, AttemptState.TIMED_OUT, AttemptState.REJECTED)
+
+
+def _finished(run: Run, move: Finish, version: int) -> Run:
+    """The run at its end, its last attempt among the past ones and counted."""
+    return replace(
+        run,
+        state=move.state,
+        attempts=(*run.attempts, move.attempt),
+        current=None,
+        reason=move.reason,
+        result=move.result,
+        started=run.started or move.attempt.started,
+        finished=move.at,
+        failures=run.failures + (move.attempt.state in _FAILED_ATTEMPTS),
+        losses=run.losses + (move.attempt.state is AttemptState.LOST),
+        version=version,
+    )
 
 
 def _target(move: Move) -> RunState:
