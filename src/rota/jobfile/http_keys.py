@@ -21,7 +21,7 @@ _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,19}", re.ASCII)
 _STATUS: Final = re.compile(r"[1-5](?:[0-9]{2}|xx)", re.ASCII)
 _RANGE: Final = re.compile(r"([1-5][0-9]{2})\.\.([1-5][0-9]{2})", re.ASCII)
 _JSON_CHECK: Final = re.compile(
-    r"""\$(?:\.[A-Za-z_][A-Za-z0-9_-]*|\[[0-9]{1,9}\]|\["[^"\\]{1,200}"\])*\s+(?:exists|(==|!=|<=|>=|<|>)\s*(\S.*))""",
+    r"""\$(?:\.[A-Za-z_][A-Za-z0-9_-]*|\[[0-9]{1,9}\]|\["[^"\\]{1,200}"\])*(?:\s+exists|\s*(==|!=|<=|>=|<|>)\s*(\S.*))""",
     re.ASCII,
 )
 _VALUE: Final = re.compile(r"\$\{[^}]*\}")

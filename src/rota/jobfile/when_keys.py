@@ -31,9 +31,9 @@ def check_when(reading: Reading, found: dict[str, Entry], spec: JobSpec, full_na
         message = f"{reading.where} has both schedule and at"
         reading.wrong("E0148", message, found["at"].key, label="keep one: at is for a job that runs once")
         return
-    key = "at" if spec.at is not None else "schedule"
-    if key not in found:
+    if spec.schedule is None and spec.at is None:
         return
+    key = "at" if spec.at is not None else "schedule"
     node = found[key].value
     assert isinstance(node, Scalar)
     if spec.at is not None and _TIME_ONLY.fullmatch(spec.at):
