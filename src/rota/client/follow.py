@@ -35,17 +35,23 @@ async def hints(
     rest = _FIRST_REST
     while True:
         try:
-            async with transport.stream("/stream", topics=",".join(topics)) as response:
-                async for line in response.aiter_lines():
-                    if line.startswith("event:"):
-                        lost_at, rest = None, _FIRST_REST
-                        yield None
+            async for _ in _events(transport, topics):
+                lost_at, rest = None, _FIRST_REST
+                yield None
         except (Unreachable, StoreUnavailable):
             lost_at = clock() if lost_at is None else lost_at
             if clock() - lost_at >= outage:
                 raise
         await asyncio.sleep(rest)
         rest = min(rest * 2, _LONGEST_REST)
+
+
+async def _events(transport: Transport, topics: Sequence[str]) -> AsyncIterator[None]:
+    """One connection's events, until it breaks."""
+    async with transport.stream("/stream", topics=",".join(topics)) as response:
+        async for line in response.aiter_lines():
+            if line.startswith("event:"):
+                yield None
 
 
 async def follow_run(transport: Transport, run_id: str) -> AsyncIterator[Document]:
