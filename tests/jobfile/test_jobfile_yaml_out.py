@@ -10,7 +10,8 @@ from rota.jobfile.yaml_out import yaml_lines
 from rota.jobfile.yaml_text import compose
 
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
-_SIGNS = st.lists(st.sampled_from([*"ab0 :-#'\"{}[],&*!|>%@`\n\t~.\\", ": ", " #", "null", "0x1f"]), max_size=8).map(
+_SIGN = st.sampled_from([*"ab0 :-#'\"{}[],&*!|>%@`\n\t~.\\", ": ", " #", "null", "0x1f"])
+_SIGNS = st.lists(_SIGN, max_size=8).map("".join)
     "".join
 )
 _VALUES = st.recursive(
