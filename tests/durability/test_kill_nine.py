@@ -35,7 +35,7 @@ class Nemesis:
 
     def strike(self) -> None:
         """Let the server live for a while, kill it, see its children die, start it again."""
-        lifetime = self._random.expovariate(1.0)
+        lifetime = self._random.expovariate(1.3)
         if self._random.random() < 0.2:
             self._wait(self._random.uniform(0.0, 0.8))  # it may not even be up
         else:
