@@ -4,11 +4,13 @@ from datetime import timedelta
 from typing import Final
 
 from rota.clock import Clock
+from rota.core.model import RunId
 from rota.events import Emit, HistoryPruned
 from rota.loop import Loop
 from rota.store.bundle import Store
 
 STEP: Final = 500
+MERGED_AT_ONCE: Final = 50
 REST: Final = timedelta(minutes=10)
 SOON: Final = timedelta(seconds=1)
 NOTICES_KEPT: Final = timedelta(days=90)
@@ -23,13 +25,40 @@ class Pruner(Loop):
         self._clock = clock
         self._history = history
         self._logs = logs
+        self._to_merge: dict[RunId, None] = {}
+
+    def merge_later(self, run: RunId) -> None:
+        """The output of this run came in many chunks and is complete now."""
+        self._to_merge[run] = None
+        self.wake()
 
     async def tick(self) -> timedelta:
-        """Delete one step's worth of each; come back soon while there is more."""
+        """Do one step's worth of each; come back soon while there is more."""
+        await self._merge()
+        runs, chunks = await self._prune()
+        if runs or chunks:
+            self._emit(HistoryPruned(runs=runs, chunks=chunks))
+        more = runs >= STEP or chunks >= STEP or bool(self._to_merge)
+        return SOON if more else REST
+
+    async def _merge(self) -> None:
+        """Join the chunks of some ended runs."""
+        chosen = list(self._to_merge)[:MERGED_AT_ONCE]
+        if chosen:
+            await self._store.output.merge(chosen)
+        for run in chosen:
+            del self._to_merge[run]
+
+    async def _prune(self) -> tuple[int, int]:
+        """Delete what is older than it may be: of all jobs, and of those that keep less."""
         now = self._clock.now()
         runs = await self._store.runs.prune(now - self._history, STEP)
         chunks = await self._store.output.prune(now - self._logs, STEP)
+        for job in await self._store.jobs.keeping():
+            keep = job.spec.keep
+            if keep.history is not None:
+                runs += await self._store.runs.prune(now - timedelta(seconds=keep.history), STEP, job=job.id)
+            if keep.logs is not None:
+                chunks += await self._store.output.prune(now - timedelta(seconds=keep.logs), STEP, job=job.id)
         await self._store.alerts.prune(now - NOTICES_KEPT)
-        if runs or chunks:
-            self._emit(HistoryPruned(runs=runs, chunks=chunks))
-        return SOON if runs >= STEP or chunks >= STEP else REST
+        return runs, chunks

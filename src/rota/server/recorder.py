@@ -40,6 +40,7 @@ from rota.wire.messages import (
 )
 
 BATCH: Final = 2000
+MANY_CHUNKS: Final = 4
 REST: Final = timedelta(seconds=5)
 _CONFLICTS: Final = 20
 _OUTCOMES: Final = {
@@ -64,6 +65,8 @@ class Recorder(Loop):
         self._ticking = asyncio.Lock()
         self.hub: Hub | None = None
         self.on_requeue: Callable[[], None] = lambda: None
+        self.on_chunked: Callable[[RunId], None] = lambda run: None
+        self._chunked: set[RunId] = set()  # unfinished runs whose output came in many chunks
 
     async def take(self, session: WorkerSession, message: FromWorker) -> None:
         """A message of a worker; waits while the recorder is too far behind."""
@@ -121,6 +124,7 @@ class Recorder(Loop):
             await self._reply(session, OutputAcknowledged(sequence=message.sequence))
         for run_id in {chunk.run_id for chunk in chunks}:
             self._publish(f"log:{run_id}")
+        self._chunked.update(chunk.run_id for chunk in chunks if chunk.sequence >= MANY_CHUNKS)
 
     async def _store_reports(self, messages: Sequence[tuple[WorkerSession, Reports]]) -> None:
         """Commit reports, acknowledge them, permit what waited for that."""
@@ -194,6 +198,9 @@ class Recorder(Loop):
         for run in done.runs:
             if run.state.is_final:
                 self._emit(_ended(run))
+                if run.id in self._chunked:
+                    self._chunked.discard(run.id)
+                    self.on_chunked(run.id)
             elif run.state is RunState.QUEUED:
                 self._emit(RunRequeued(run=run.id, job=run.job, reason=run.reason.code if run.reason else ""))
             self._publish(f"run:{run.id}")

@@ -78,10 +78,12 @@ class Server:
         self.recorder.on_requeue = self.dispatcher.wake
         if config.job_paths:
             self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
+        pruner = Pruner(store, clock, history=config.history, logs=config.logs, emit=emit)
+        self.recorder.on_chunked = pruner.merge_later
         self._background: list[Loop] = [
             Reaper(store, self.hub, self.recorder, clock, emit),
             Watcher(store, clock, counters, emit),
-            Pruner(store, clock, history=config.history, logs=config.logs, emit=emit),
+            pruner,
         ]
 
     def add(self, loop: Loop) -> None:

@@ -117,5 +117,8 @@ class Jobs(Protocol):
     async def revisions(self, job_id: JobId, limit: int) -> list[Revision]:
         """The newest revisions of a job, newest first."""
 
+    async def keeping(self) -> list[Job]:
+        """All jobs with a `keep` of their own, deleted ones included."""
+
     async def starting(self) -> list[Job]:
         """All jobs with `schedule: at start` that are not deleted and not paused."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from rota.core.model import OutputChunk, RunId, Value
+from rota.core.model import JobId, OutputChunk, RunId, Value
 
 
 class OutputSize(Value):
@@ -29,5 +29,5 @@ class OutputStore(Protocol):
     async def merge(self, runs: Sequence[RunId]) -> None:
         """Join the many small chunks of ended attempts into few large ones; what is read stays the same."""
 
-    async def prune(self, before: datetime, limit: int) -> int:
-        """Delete output of runs whose day is before `before`; returns how many chunks."""
+    async def prune(self, before: datetime, limit: int, *, job: JobId | None = None) -> int:
+        """Delete output of runs whose day is before `before`; returns how many chunks. With `job` only that job's."""

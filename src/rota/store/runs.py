@@ -99,5 +99,8 @@ class Runs(Protocol):
     async def next_late(self) -> datetime | None:
         """The earliest `late_at` of any unfinished run."""
 
-    async def prune(self, before: datetime, limit: int) -> int:
-        """Delete history (runs, their output, gaps) of final runs finished before `before`; returns how many runs."""
+    async def prune(self, before: datetime, limit: int, *, job: JobId | None = None) -> int:
+        """Delete history (runs, their output, gaps) of runs finished before `before`; returns how many runs.
+
+        With `job` only what belongs to that job.
+        """

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from rota.core.model import Job, JobId, JobSpec
+from rota.core.model import Job, JobId, JobSpec, KeepPolicy
 from rota.store.jobs import JobWrite, Revision
 from rota.stores.sqlite.rows import (
     EPOCH,
@@ -22,8 +22,10 @@ from rota.stores.sqlite.rows import (
 JOB_COLUMNS: Final = (
     "id", "namespace", "name", "full_name", "revision", "version", "shard", "source", "spec", "cursor", "next_at",
     "created", "updated", "pause", "broken", "deleted", "title", "owner", "schedule", "labels", "shadow", "at_start",
+    "keeps",
 )  # fmt: skip
 
+_KEEP_AS_ALL: Final = KeepPolicy()
 _spec = msgspec.json.Decoder(JobSpec).decode
 
 
@@ -59,6 +61,7 @@ def job_row(job: Job) -> Row:
         to_json(spec.labels) if spec.labels else None,
         spec.shadow,
         _is_at_start(spec),
+        spec.keep != _KEEP_AS_ALL,
     )
 
 

@@ -92,6 +92,10 @@ class SqliteJobs:
             lambda connection: [revision_from_row(row) for row in connection.execute(SQL["revisions"], (job_id, limit))]
         )
 
+    async def keeping(self) -> list[Job]:
+        """All jobs with a `keep` of their own, deleted ones included."""
+        return await self._jobs("keeping")
+
     async def starting(self) -> list[Job]:
         """All jobs with `schedule: at start` that are not deleted and not paused."""
         return await self._jobs("at_start")

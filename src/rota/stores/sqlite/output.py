@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from rota.core.ids import run_day
-from rota.core.model import OutputChunk, OutputLine, RunId
+from rota.core.model import JobId, OutputChunk, OutputLine, RunId
 from rota.store.output import OutputSize
 from rota.stores.sqlite.connection import Database
 from rota.stores.sqlite.queries import load
@@ -88,12 +88,12 @@ class SqliteOutput:
         for group in _groups(pieces):
             await self._database.write(partial(_merge, group=group))
 
-    async def prune(self, before: datetime, limit: int) -> int:
+    async def prune(self, before: datetime, limit: int, *, job: JobId | None = None) -> int:
         """Delete output of runs whose day is before `before`, a few hundred chunks per transaction."""
         bound, pruned = _first_id_kept(before), 0
         while pruned < limit:
             at_once = min(PRUNED_AT_ONCE, limit - pruned)
-            deleted = await self._database.write(partial(_prune, bound=bound, limit=at_once))
+            deleted = await self._database.write(partial(_prune, bound=bound, limit=at_once, job=job))
             pruned += deleted
             if deleted < at_once:
                 break
@@ -174,9 +174,11 @@ def _merge(connection: sqlite3.Connection, group: _Group) -> None:
     connection.execute(SQL["put_merged"], merged)
 
 
-def _prune(connection: sqlite3.Connection, bound: str, limit: int) -> int:
+def _prune(connection: sqlite3.Connection, bound: str, limit: int, job: JobId | None) -> int:
     """One transaction's worth of old chunks."""
-    return connection.execute(SQL["prune"], (bound, limit)).rowcount
+    if job is None:
+        return connection.execute(SQL["prune"], (bound, limit)).rowcount
+    return connection.execute(SQL["prune_of_job"], (bound, limit, job)).rowcount
 
 
 def _first_id_kept(before: datetime) -> str:

@@ -133,12 +133,12 @@ class SqliteRuns:
             lambda connection: optional_instant(connection.execute(SQL["next_late"]).fetchone()[0])
         )
 
-    async def prune(self, before: datetime, limit: int) -> int:
+    async def prune(self, before: datetime, limit: int, *, job: JobId | None = None) -> int:
         """Delete history of runs finished before `before`, a few hundred per transaction."""
         moment, pruned = to_micros(before), 0
         while pruned < limit:
             at_once = min(PRUNED_AT_ONCE, limit - pruned)
-            found = await self._database.write(partial(_prune, before=moment, limit=at_once))
+            found = await self._database.write(partial(_prune, before=moment, limit=at_once, job=job))
             pruned += found
             if found < at_once:
                 break
@@ -237,12 +237,14 @@ def _record(connection: sqlite3.Connection, changes: Sequence[RunChange]) -> set
     return {change.run.id for change in changes}
 
 
-def _prune(connection: sqlite3.Connection, before: int, limit: int) -> int:
+def _prune(connection: sqlite3.Connection, before: int, limit: int, job: JobId | None) -> int:
     """One transaction's worth of old runs, with their output, and of old gaps."""
-    ids = [id_ for (id_,) in connection.execute(SQL["finished_before"], (before, limit))]
+    which = ("finished_before", "delete_gaps") if job is None else ("finished_of_job", "delete_gaps_of_job")
+    parameters = (before, limit) if job is None else (before, limit, job)
+    ids = [id_ for (id_,) in connection.execute(SQL[which[0]], parameters)]
     connection.execute(SQL["delete_output"], (ids_json(ids),))
     connection.execute(SQL["delete_history"], (ids_json(ids),))
-    connection.execute(SQL["delete_gaps"], (before, limit))
+    connection.execute(SQL[which[1]], parameters)
     return len(ids)
 
 

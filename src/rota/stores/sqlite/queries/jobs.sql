@@ -3,13 +3,13 @@ SELECT job.id, job.version, job.deleted
 FROM json_each(?1) AS wanted CROSS JOIN jobs AS job ON job.id = wanted.value;
 
 -- name: put
-INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+INSERT INTO jobs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (id) DO UPDATE SET
     revision = excluded.revision, version = excluded.version, shard = excluded.shard, source = excluded.source,
     spec = excluded.spec, cursor = excluded.cursor, next_at = excluded.next_at, created = excluded.created,
     updated = excluded.updated, pause = excluded.pause, broken = excluded.broken, deleted = excluded.deleted,
     title = excluded.title, owner = excluded.owner, schedule = excluded.schedule, labels = excluded.labels,
-    shadow = excluded.shadow, at_start = excluded.at_start;
+    shadow = excluded.shadow, at_start = excluded.at_start, keeps = excluded.keeps;
 
 -- name: add_revision
 INSERT OR IGNORE INTO revisions (job_id, revision, spec, changed, actor, source) VALUES (?,?,?,?,?,?);
@@ -56,6 +56,9 @@ CROSS JOIN revisions AS kept
 -- name: revisions
 SELECT job_id, revision, spec, changed, actor, source FROM revisions
 WHERE job_id = ?1 ORDER BY revision DESC LIMIT ?2;
+
+-- name: keeping
+SELECT * FROM jobs WHERE keeps = 1 ORDER BY full_name;
 
 -- name: at_start
 SELECT * FROM jobs WHERE at_start = 1 AND deleted IS NULL AND pause IS NULL ORDER BY full_name;

@@ -40,3 +40,9 @@ INSERT INTO output (
 -- name: prune
 -- Run ids begin with the milliseconds of their day, so the key's order is the order of time.
 DELETE FROM output WHERE rowid IN (SELECT rowid FROM output WHERE run_id < ?1 ORDER BY run_id LIMIT ?2);
+
+-- name: prune_of_job
+DELETE FROM output WHERE rowid IN (
+    SELECT output.rowid FROM runs_history AS past JOIN output ON output.run_id = past.id
+    WHERE past.job_id = ?3 AND past.id < ?1 LIMIT ?2
+);
