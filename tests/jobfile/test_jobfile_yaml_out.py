@@ -12,8 +12,6 @@ from rota.jobfile.yaml_text import compose
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 _SIGN = st.sampled_from([*"ab0 :-#'\"{}[],&*!|>%@`\n\t~.\\", ": ", " #", "null", "0x1f"])
 _SIGNS = st.lists(_SIGN, max_size=8).map("".join)
-    "".join
-)
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**62), 2**62) | _TEXTS | _SIGNS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
