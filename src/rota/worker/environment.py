@@ -1,11 +1,10 @@
 """What an attempt's process is given: its environment and its folders. Nothing of the worker's own leaks in."""
 
+import functools
 import os
 import pwd
 import re
 import shutil
-import time
-from pathlib import Path
 
 import msgspec
 
@@ -55,6 +54,7 @@ def identity_of(user: str | None, settings: WorkerSettings) -> Identity:
     return Identity(entry.pw_name, entry.pw_dir, entry.pw_uid, entry.pw_gid, switch=True)
 
 
+@functools.cache
 def _own_identity() -> Identity:
     uid = os.getuid()
     try:
@@ -81,7 +81,7 @@ def base_environment(identity: Identity) -> dict[str, str]:
     }
 
 
-def attempt_environment(order: AttemptOrder, worker: str, out: Path | str) -> dict[str, str]:
+def attempt_environment(order: AttemptOrder, worker: str, out: str) -> dict[str, str]:
     """The job's own part and Rota's words; Rota's cannot be overridden."""
     environment = {name: value for name, value in order.env.items() if not is_forbidden(name)}
     environment |= {name: value for name, value in order.secrets.items() if not is_forbidden(name)}
@@ -94,70 +94,9 @@ def attempt_environment(order: AttemptOrder, worker: str, out: Path | str) -> di
         "ROTA_ATTEMPT": str(order.attempt),
         "ROTA_FENCE": str(order.fence),
         "ROTA_WORKER": worker,
-        "ROTA_OUT": str(out),
+        "ROTA_OUT": out,
     }
     return environment
-
-
-class Folders:
-    """The attempts' private folders below the worker's state folder."""
-
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._settings = settings
-        self.out = settings.state.absolute() / "attempts"
-        self.work = settings.state.absolute() / "work"
-        self._out = str(self.out)
-        self._work = str(self.work)
-
-    def prepare(self) -> None:
-        """Make the parents, remove what an earlier worker left, prune kept files by age."""
-        for folder in (self.out, self.work):
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o711)  # another user may pass through to its own folder, and list nothing
-        if self._settings.allowed_users:
-            self._settings.state.chmod(0o711)
-        for left in self.work.iterdir():
-            shutil.rmtree(left, ignore_errors=True)
-        oldest = time.time() - self._settings.keep_files
-        for kept in self.out.iterdir():
-            if not any(kept.iterdir()):
-                kept.rmdir()
-            elif kept.stat().st_mtime < oldest:
-                shutil.rmtree(kept, ignore_errors=True)
-
-    def make_out(self, fence: int, identity: Identity) -> str:
-        """The folder that is the attempt's ROTA_OUT."""
-        return _make(f"{self._out}/{fence}", identity)
-
-    def make_work(self, name: str, identity: Identity) -> str:
-        """A private working folder."""
-        return _make(f"{self._work}/{name}", identity)
-
-    def remove_out(self, fence: int) -> None:
-        """Remove the attempt's folder unless files were left in it."""
-        try:
-            os.rmdir(f"{self._out}/{fence}")  # noqa: PTH106 — once per attempt: no Path needed
-        except OSError:
-            pass  # not empty: the files are the job's, kept until pruned; or already gone
-
-    def remove_work(self, name: str) -> None:
-        """Remove a working folder and all in it."""
-        try:
-            os.rmdir(f"{self._work}/{name}")  # noqa: PTH106 — as above
-        except FileNotFoundError:
-            pass
-        except OSError:
-            shutil.rmtree(f"{self._work}/{name}", ignore_errors=True)
-
-
-def _make(path: str, identity: Identity) -> str:
-    try:
-        os.mkdir(path, 0o700)  # noqa: PTH102 — as above
-    except FileExistsError:
-        pass
-    if identity.switch:
-        os.chown(path, identity.uid, identity.gid)
-    return path
 
 
 def working_folder(cwd: str, identity: Identity) -> str:

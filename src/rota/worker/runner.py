@@ -48,7 +48,7 @@ class Run:
         self.attempt = facts["attempt"]
         self.fence = facts["fence"]
         self.params = dict(facts["params"])
-        self.out = facts["out"]
+        self.out = os.environ["ROTA_OUT"]
 
     def __repr__(self) -> str:
         return f"<Run {self.run_id} of {self.job}, due {self.due}, attempt {self.attempt}>"
@@ -69,8 +69,12 @@ class Function:
 class Runner:
     """Takes requests until the agent is gone."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, outs: str) -> None:
         self.folder = folder
+        self.outs = outs  # how the paths of the folders for files begin
+        self.out = ""  # the present one; one that stays untouched serves the next attempt
+        self.out_changed = 0
+        self.out_count = 0
         self.socket = socket.socket(fileno=_REQUESTS)
         for descriptor in (_REQUESTS, _GO):
             os.set_inheritable(descriptor, False)
@@ -130,10 +134,7 @@ class Runner:
         self.flush()
         had_children, living = self.children(before)
         after = self.usage()
-        try:
-            os.rmdir(request["run"]["out"])
-        except OSError:
-            pass  # files were left in it, for somebody to fetch
+        self.settle_out(request["run"]["fence"])
         answer.update(cpu=after["cpu"] - before["cpu"], memory=after["memory"], sweep=had_children or living)
         answer["wait"] = answer["sweep"] or self.unread(1) > 0 or self.unread(2) > 0
         answer["end"] = time.monotonic()
@@ -144,18 +145,38 @@ class Runner:
         os.chdir(self.folder)
         os.umask(0o077)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        wanted = {**self.environment, **request["env"]}
+        self.make_out()
+        wanted = {**self.environment, **request["env"], "ROTA_OUT": self.out}
         for name in set(os.environ) - set(wanted):
             del os.environ[name]
         for name, value in wanted.items():
             if os.environ.get(name) != value:
                 os.environ[name] = value
-        try:
-            os.mkdir(request["run"]["out"], 0o700)
-        except FileExistsError:
-            pass
         if self.peak >= 0:
             os.write(self.peak, b"5")  # begin to measure the peak memory anew
+
+    def make_out(self) -> None:
+        """See that there is an empty folder for the attempt's files."""
+        if not self.out:
+            self.out_count += 1
+            self.out = f"{self.outs}.{self.out_count}"
+            os.mkdir(self.out, 0o700)
+            self.out_changed = os.stat(self.out).st_ctime_ns
+
+    def settle_out(self, fence: int) -> None:
+        """Leave files that the attempt wrote where they are, reachable by its fence."""
+        try:
+            if os.stat(self.out).st_ctime_ns == self.out_changed:
+                return
+            os.rmdir(self.out)
+        except FileNotFoundError:
+            pass
+        except OSError:  # it holds files
+            try:
+                os.symlink(os.path.basename(self.out), os.path.join(os.path.dirname(self.out), str(fence)))
+            except OSError:
+                pass  # only the short name is missing
+        self.out = ""
 
     def called(self, request: dict[str, Any]) -> Any:
         name = request["function"]
@@ -301,12 +322,13 @@ def find(name: str, folder: str) -> Callable[..., Any]:
 def main() -> None:
     folder = os.getcwd()
     sys.path[0] = folder
+    outs = sys.argv[1]
     sys.argv = [""]
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(  # type: ignore[union-attr]
             line_buffering=True, errors="backslashreplace"
         )
-    Runner(folder).serve()
+    Runner(folder, outs).serve()
 
 
 if __name__ == "__main__":

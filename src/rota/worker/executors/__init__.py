@@ -1,11 +1,11 @@
 """The executors of a worker, one per kind of task, and the keeper that most of them lean on."""
 
 from rota.clock import Clock
-from rota.worker.environment import Folders
 from rota.worker.executor import Executor
 from rota.worker.executors.http import HttpExecutor
 from rota.worker.executors.python import PythonExecutor
 from rota.worker.executors.shell import ShellExecutor
+from rota.worker.folders import Folders
 from rota.worker.keeper_link import KeeperLink
 from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings

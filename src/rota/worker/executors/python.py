@@ -13,7 +13,6 @@ from rota.clock import Clock
 from rota.core.model import PythonTask, Usage
 from rota.worker.attempt import Attempt, Outcome, failed, rejected, timed_out
 from rota.worker.environment import (
-    Folders,
     UserRefused,
     as_user,
     attempt_environment,
@@ -23,6 +22,7 @@ from rota.worker.environment import (
 )
 from rota.worker.executors.runner_process import PROGRAM, Answer, Place, RunnerProcess
 from rota.worker.failures import describe_exit, describe_signal
+from rota.worker.folders import Folders
 from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver
 from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings
@@ -47,7 +47,6 @@ class PythonExecutor:
         self._at: dict[Attempt, RunnerProcess] = {}
         self._backlog: deque[Attempt] = deque()
         self._seconds = 1.0  # how long attempts take of late
-        self._made = 0
         self._closing = False
 
     def takes(self, attempt: Attempt, reserved: int) -> bool:
@@ -164,14 +163,14 @@ class PythonExecutor:
     def _launch(self, place: Place) -> RunnerProcess:
         identity = identity_of(place.user, self._settings)
         runner = RunnerProcess(place, self._gate, self._answered)
-        self._made += 1
+        runner.outs = f"{self._folders.out}/{self._folders.new_name()}"
         cwd = place.cwd
         if cwd is None:
-            runner.work = f"runner-{self._made}"
-            cwd = self._folders.make_work(runner.work, identity)
+            runner.work = self._folders.take(self._folders.work, identity)
+            cwd = runner.work.path
         descriptors, targets = runner.hand_over()
         order = {
-            "argv": as_user([place.interpreter, PROGRAM], identity),
+            "argv": as_user([place.interpreter, PROGRAM, runner.outs], identity),
             "env": base_environment(identity),
             "cwd": cwd,
             "targets": targets,
@@ -186,8 +185,7 @@ class PythonExecutor:
     def _send(self, runner: RunnerProcess, attempt: Attempt) -> bool:
         task = attempt.order.task
         assert isinstance(task, PythonTask)
-        out = f"{self._folders.out}/{attempt.order.fence}"
-        environment = attempt_environment(attempt.order, self._settings.name, out)
+        environment = attempt_environment(attempt.order, self._settings.name, "")  # the process has its own folders
         if not runner.send(attempt, task.function, task.arguments, environment):
             return False
         self._at[attempt] = runner
@@ -295,16 +293,16 @@ class PythonExecutor:
         runner.close()
         self._runners.remove(runner)
         if runner.work is not None:
-            self._folders.remove_work(runner.work)
+            self._folders.give_back_work(runner.work)
         outcome = _outcome_of_end(runner, event)
         was_ended = isinstance(event, TreeOver) and event.why is not None
         if not runner.is_ready and not was_ended:
             runner.queue.extend(unstarted)  # it never came up, and would not for them either
             unstarted = []
         self._requeue(unstarted)
+        self._folders.settle_all(Path(runner.outs).name, runner.queue[0].order.fence if runner.queue else 0)
         for attempt in tuple(runner.queue):
             self._at.pop(attempt, None)
-            self._folders.remove_out(attempt.order.fence)
             attempt.end(_of_one(attempt, outcome, event))
         self._dispatch()
 

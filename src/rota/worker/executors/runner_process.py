@@ -13,6 +13,7 @@ import msgspec
 from rota.wire.messages import AttemptOrder
 from rota.worker import runner as runner_program
 from rota.worker.attempt import Attempt
+from rota.worker.folders import Folder
 from rota.worker.keeper import receive_with_descriptors
 from rota.worker.keeper_link import memory_file
 from rota.worker.output import STDERR, STDOUT
@@ -75,7 +76,8 @@ class RunnerProcess:
         self.is_ending = False
         self.is_armed = False
         self.done = 0
-        self.work: str | None = None  # name of its private working folder
+        self.work: Folder | None = None  # its private working folder
+        self.outs = ""  # how the names of the ROTA_OUT folders begin that it makes
         self.held_answer: Answer | None = None  # waits until the attempt's processes are gone
         self._on_answer = on_answer
         self._answers: deque[Answer] = deque()
@@ -110,7 +112,7 @@ class RunnerProcess:
     def send(self, attempt: Attempt, function: str, arguments: dict[str, Any], env: dict[str, str]) -> bool:
         """Queue an attempt in the process; False when its socket is full."""
         order = attempt.order
-        request = _Request(_id(order), function, arguments, env, _facts(order, env["ROTA_OUT"]))
+        request = _Request(_id(order), function, arguments, env, _facts(order))
         data = _encode(request)
         try:
             if len(data) <= _INLINE:
@@ -201,7 +203,7 @@ def _id(order: AttemptOrder) -> str:
     return f"{order.fence}.{order.run_id}"
 
 
-def _facts(order: AttemptOrder, out: str) -> dict[str, Any]:
+def _facts(order: AttemptOrder) -> dict[str, Any]:
     return {
         "run_id": order.run_id,
         "job": order.job,
@@ -209,5 +211,4 @@ def _facts(order: AttemptOrder, out: str) -> dict[str, Any]:
         "attempt": order.attempt,
         "fence": order.fence,
         "params": order.params,
-        "out": out,
     }

@@ -7,7 +7,6 @@ from rota.core.model import ShellTask, Usage
 from rota.worker.attempt import Attempt, Outcome, failed, rejected, timed_out
 from rota.worker.environment import (
     SHELL,
-    Folders,
     Identity,
     UserRefused,
     as_user,
@@ -17,6 +16,7 @@ from rota.worker.environment import (
     working_folder,
 )
 from rota.worker.failures import describe_exit, describe_signal
+from rota.worker.folders import Folder, Folders
 from rota.worker.keeper_link import KeeperDied, KeeperLink, SpawnFailed, TreeEvent, TreeOver, memory_file
 from rota.worker.output import STDERR, STDOUT
 from rota.worker.pipes import Gate, OutputPipe
@@ -26,12 +26,13 @@ from rota.worker.settings import WorkerSettings
 class _Running:
     """The process of one attempt, seen from here."""
 
-    __slots__ = ("errors", "key", "output", "private_work")
+    __slots__ = ("errors", "key", "out", "output", "work")
 
-    def __init__(self, output: OutputPipe, errors: OutputPipe, private_work: bool) -> None:
+    def __init__(self, output: OutputPipe, errors: OutputPipe, out: Folder) -> None:
         self.output = output
         self.errors = errors
-        self.private_work = private_work
+        self.out = out
+        self.work: Folder | None = None
         self.key = 0
 
 
@@ -88,18 +89,16 @@ class ShellExecutor:
     def _launch(self, attempt: Attempt, task: ShellTask, identity: Identity) -> None:
         order = attempt.order
         capture = attempt.output
-        out = self._folders.make_out(order.fence, identity)
-        private = order.cwd is None
-        cwd = (
-            self._folders.make_work(str(order.fence), identity)
-            if private
-            else working_folder(order.cwd or "", identity)
-        )
-        environment = base_environment(identity) | attempt_environment(order, self._settings.name, out)
+        out = self._folders.take(self._folders.out, identity)
         output = OutputPipe(self._gate, lambda data: capture.write(STDOUT, data))
-        running = _Running(output, output, private_work=order.cwd is None)
-        self._running[attempt] = running
-        running.errors = errors = OutputPipe(self._gate, lambda data: capture.write(STDERR, data))
+        errors = OutputPipe(self._gate, lambda data: capture.write(STDERR, data))
+        running = self._running[attempt] = _Running(output, errors, out)
+        if order.cwd is None:
+            running.work = self._folders.take(self._folders.work, identity)
+            cwd = running.work.path
+        else:
+            cwd = working_folder(order.cwd, identity)
+        environment = base_environment(identity) | attempt_environment(order, self._settings.name, out.path)
         descriptors, targets = [output.hand_over(), errors.hand_over()], [1, 2]
         if task.stdin is not None:
             descriptors.append(memory_file("stdin", task.stdin.encode("utf-8", "surrogateescape")))
@@ -127,9 +126,9 @@ class ShellExecutor:
         if running is not None:
             running.output.close()
             running.errors.close()
-            if running.private_work:
-                self._folders.remove_work(str(attempt.order.fence))
-        self._folders.remove_out(attempt.order.fence)
+            self._folders.give_back_out(running.out, attempt.order.fence)
+            if running.work is not None:
+                self._folders.give_back_work(running.work)
 
 
 def _outcome(attempt: Attempt, event: TreeEvent) -> Outcome:
