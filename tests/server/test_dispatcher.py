@@ -1,7 +1,8 @@
 """The dispatcher end to end: overlap, order, missed at release, orders, room."""
 
 import pytest
-from tests.core.builders import NOON, later
+from msgspec.structs import replace
+from tests.core.builders import NOON, later, make_attempt
 from tests.server.world import ADA, World, open_world
 
 from rota.core.model import (
@@ -16,8 +17,11 @@ from rota.core.model import (
     RunState,
     Trigger,
 )
+from rota.core.run_state import Assign as Assigned
+from rota.core.run_state import advance
 from rota.events import RunsAssigned
 from rota.server.dispatcher import LONGEST_REST
+from rota.store.jobs import RunChange
 from rota.wire.messages import Assign
 
 SKIP = MissedPolicy(mode=MissedMode.SKIP)
@@ -391,3 +395,27 @@ async def test_deleted_job_s_waiting_run_never_starts(world: World) -> None:
     stored: Run = await world.run(run.id)
     assert (stored.state, stored.trigger) == (RunState.SKIPPED, Trigger.MANUAL)
     assert AttemptState.STARTING not in [one.state for one in stored.attempts]
+
+
+async def test_two_runs_of_a_job_released_at_the_same_time_do_not_overlap(world: World) -> None:
+    """Another server releases one run between this one's look and its write: the store is asked once more."""
+    worker = await world.worker()
+    await world.job()
+    first, second = await world.trigger(key="a"), await world.trigger(key="b")
+    waiting, assign = world.store.runs.waiting, world.store.runs.assign
+
+    async def only_the_second(*arguments, **options):
+        found = await waiting(*arguments, **options)
+        return replace(found, runs=tuple(run for run in found.runs if run.id == second.id))
+
+    async def the_first_elsewhere(changes, sessions):
+        world.store.runs.assign = assign
+        attempt = make_attempt(fence=2**42, worker="w1")
+        moved = advance(first, Assigned(attempt=attempt, session=1))
+        assert await assign([RunChange(run=moved, alone=True)], sessions) == {first.id}
+        return await assign(changes, sessions)
+
+    world.store.runs.waiting, world.store.runs.assign = only_the_second, the_first_elsewhere
+    await world.dispatcher.tick()
+    assert worker.orders() == []
+    assert (await world.run(second.id)).state is RunState.QUEUED

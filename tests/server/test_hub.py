@@ -198,3 +198,21 @@ async def test_draining_worker_gets_nothing_new(world: World) -> None:
     await world.pass_time(seconds=30)
     assert (await world.run(run.id)).state is RunState.QUEUED
     assert later(30) == world.clock.now()
+
+
+async def test_end_of_a_session_spares_what_a_newer_one_has_just_kept(world: World) -> None:
+    """The worker is back between the two steps of its old session's end."""
+    first = await world.worker()
+    run, order = await assigned(world, first)
+    held = Held(run_id=order.run_id, attempt=order.attempt, fence=order.fence)
+    disconnect = world.store.sessions.disconnect
+
+    async def and_back_again(*arguments):
+        world.store.sessions.disconnect = disconnect
+        was_newest = await disconnect(*arguments)
+        await world.worker(held=(held,))
+        return was_newest
+
+    world.store.sessions.disconnect = and_back_again
+    await first.vanish()
+    assert (await world.run(run.id)).state is RunState.STARTING

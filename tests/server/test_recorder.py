@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 from tests.core.builders import later
-from tests.server.world import ADA, World, attempt, open_world
+from tests.server.world import ADA, World, attempt, breathe, open_world
 
 from rota.core.errors import Conflict, StoreUnavailable
-from rota.core.model import AlertPolicy, Delivery, RetryPolicy, RunId, RunState
+from rota.core.model import AlertPolicy, Delivery, MissedMode, MissedPolicy, RetryPolicy, RunId, RunState
 from rota.core.retry import LOST_CAP
 from rota.events import ReportRefused, RunEnded, RunRequeued
+from rota.server.watcher import Watcher
 from rota.wire.messages import (
     Finished,
     OutputAcknowledged,
@@ -330,3 +331,25 @@ async def test_started_of_an_unknown_run_is_refused(world: World) -> None:
     await worker.report(Started(**stray, started=world.clock.now()))
     await world.work()
     assert len([event for event in world.events if isinstance(event, ReportRefused)]) == 1
+
+
+@pytest.mark.parametrize("who", ["planner", "pause", "watcher"])
+async def test_everybody_takes_turns_with_the_counters(world: World, who: str) -> None:
+    """Whoever changes a job's counters waits while another has read them and not yet written."""
+    await world.job(schedule="* * * * *", late_after=1.0, missed=MissedPolicy(mode=MissedMode.SKIP))
+    await world.pass_time(seconds=60)
+    before = await world.store.runs.stats([(await world.stored_job()).id])
+    world.clock.advance(minutes=10 if who == "planner" else 0.5)
+    watcher = Watcher(world.store, world.clock, world.recorder.counters, world.events.append, wall=lambda: 0.0)
+    act = {
+        "planner": world.planner.tick,
+        "pause": lambda: world.commands.pause("team/job", until=None, reason="", actor=ADA),
+        "watcher": watcher.tick,
+    }[who]
+    async with world.recorder.counters:
+        acting = asyncio.ensure_future(act())
+        await breathe()
+        assert not acting.done()
+        assert await world.store.runs.stats([(await world.stored_job()).id]) == before
+    await acting
+    assert await world.store.runs.stats([(await world.stored_job()).id]) != before
