@@ -8,6 +8,7 @@
 | RunRequeued      | info    | rota_runs_requeued_total                                                   |
 | ReportRefused    | warning | rota_reports_refused_total                                                 |
 | LoopFailed       | error   | rota_loop_failures_total{loop}                                             |
+| RequestFailed    | error   | rota_requests_failed_total                                                 |
 | NoticeSent       | info    | rota_notices_total{outcome="sent"}                                         |
 | NoticeFailed     | warning | rota_notices_total{outcome="failed"}                                       |
 | every other      | info    |                                                                            |
@@ -33,6 +34,7 @@ from rota.events import (
     NoticeFailed,
     NoticeSent,
     ReportRefused,
+    RequestFailed,
     RunEnded,
     RunRequeued,
     RunsAssigned,
@@ -48,6 +50,7 @@ _LEVELS: Final[dict[type[Event], int]] = {
     ClockStepped: logging.WARNING,
     NoticeFailed: logging.WARNING,
     LoopFailed: logging.ERROR,
+    RequestFailed: logging.ERROR,
 }
 _SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15, 60, 300, 1800, 7200)
 
@@ -68,6 +71,7 @@ class Metrics:
         self.requeued = counter("rota_runs_requeued", "Attempts that led to another one", registry=registry)
         self.refused = counter("rota_reports_refused", "Reports with an old fence", registry=registry)
         self.loop_failures = counter("rota_loop_failures", "Ticks that raised", ["loop"], registry=registry)
+        self.requests_failed = counter("rota_requests_failed", "Requests answered 500", registry=registry)
         self.notices = counter("rota_notices", "Notices by outcome", ["outcome"], registry=registry)
         self.seconds = Histogram("rota_run_seconds", "Start to end", buckets=_SECONDS, registry=registry)
         self.waited = Histogram("rota_run_wait_seconds", "Due to start", buckets=_SECONDS, registry=registry)
@@ -93,6 +97,8 @@ class Metrics:
                 self.refused.inc()
             case LoopFailed():
                 self.loop_failures.labels(event.loop).inc()
+            case RequestFailed():
+                self.requests_failed.inc()
             case NoticeSent():
                 self.notices.labels("sent").inc()
             case NoticeFailed():
