@@ -58,7 +58,9 @@ class RunningRota:
         if self.process is not None:
             self.process.wait(timeout=10)
 
-    def rota(self, *arguments: str, stdin: str | None = None, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def rota(
+        self, *arguments: str, stdin: str | None = None, expect: int | None = 0
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command as a user of this installation would."""
         done = subprocess.run(
             [*rota_command(), *arguments],
@@ -71,7 +73,9 @@ class RunningRota:
             env={**self._environment, "ROTA_DATA": str(self.data)},
         )
         if expect is not None:
-            assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.log.read_text()[-3000:]}"
+            assert done.returncode == expect, (
+                f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.log.read_text()[-3000:]}"
+            )
         return done
 
     def json(self, *arguments: str) -> Any:

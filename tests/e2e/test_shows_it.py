@@ -34,7 +34,7 @@ class Mailbox:
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
 
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 — its protocol
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         assert isinstance(message, EmailMessage)
         self.messages.append(message)
@@ -126,10 +126,13 @@ def test_a_dead_target_fails_with_one_mail_and_recovers_with_another(
 
 
 def test_a_crontab_imports_checks_and_applies(tmp_path: Path) -> None:
-    crontab = 'MAILTO=ops@example.com\n# nightly report\n0 3 * * * echo "report for $USER"\n*/7 * * * * true\n61 * * * * broken\n'
+    lines = ["MAILTO=ops@example.com", "# nightly report", '0 3 * * * echo "report for $USER"', "*/7 * * * * true"]
+    crontab = "\n".join([*lines, "61 * * * * broken", ""])
     with RunningRota(tmp_path) as rota:
         output = tmp_path / "legacy.yaml"
-        done = rota.rota("import", "crontab", "-", "--namespace", "legacy", "-o", str(output), stdin=crontab, expect=None)
+        done = rota.rota(
+            "import", "crontab", "-", "--namespace", "legacy", "-o", str(output), stdin=crontab, expect=None
+        )
         report = done.stdout + done.stderr
         assert "61" in report, "the bad line is named"
         rota.rota("check", str(output))
