@@ -36,27 +36,26 @@ class Installation:
                 env={name: value for name, value in os.environ.items() if not name.startswith("ROTA_")},
                 cwd=folder,
             )
-        self._connection = self._connect()
+        self._address = self._find()
 
-    def _connect(self) -> http.client.HTTPConnection:
-        """Wait until it answers."""
+    def _find(self) -> tuple[str, int]:
+        """Wait until it listens."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 url = urllib.parse.urlsplit(json.loads((self._data / "server.json").read_text())["url"])
                 self._token = (self._data / "admin-token").read_text().strip()
-                connection = http.client.HTTPConnection(str(url.hostname), url.port, timeout=120)
-                connection.connect()
-                return connection
+                return str(url.hostname), int(url.port or 80)
             time.sleep(0.05)
         raise RuntimeError(f"rota up did not start:\n{(self.folder / 'up.log').read_text()}")
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """One request; its answer."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        self._connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = self._connection.getresponse()
-        raw = answer.read()
+        with contextlib.closing(http.client.HTTPConnection(*self._address, timeout=120)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            raw = answer.read()
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {raw[:500]!r}")
         return json.loads(raw)
@@ -109,7 +108,6 @@ class Installation:
 
     def close(self) -> None:
         """Stop it; nothing is left."""
-        self._connection.close()
         self._server.send_signal(signal.SIGTERM)
         try:
             self._server.wait(timeout=60)
