@@ -9,8 +9,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from email import policy
-from email.message import EmailMessage
+from email.charset import QP, Charset
+from email.header import Header
+from email.mime.nonmultipart import MIMENonMultipart
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from typing import Any, Final
 import aiosmtplib
 
 from rota.alerts.channel import Message, NotTaken, Refused
+from rota.alerts.message import one_line
 from rota.settings import MailSettings, host_name
 
 SENDMAIL_PLACES: Final = "/usr/sbin:/usr/lib:/usr/bin:/usr/local/sbin"
@@ -67,10 +69,10 @@ class MailChannel:
         found = shutil.which("sendmail", path=SENDMAIL_PLACES)
         return Path(found) if found else None
 
-    async def _by_sendmail(self, sendmail: Path, mail: EmailMessage, recipients: list[str]) -> None:
+    async def _by_sendmail(self, sendmail: Path, mail: MIMENonMultipart, recipients: list[str]) -> None:
         """Pipe the mail into sendmail, on a thread: the server's event loop is not made for spawning."""
         command = [str(sendmail), "-i", "-f", self._sender, "--", *recipients]
-        text = mail.as_bytes(policy=policy.SMTP.clone(linesep="\n"))
+        text = mail.as_bytes()
         try:
             done = await asyncio.to_thread(
                 subprocess.run, command, input=text, capture_output=True, timeout=self._settings.timeout, check=False
@@ -85,7 +87,7 @@ class MailChannel:
             kind = Refused if done.returncode in _PERMANENT_EXITS else NotTaken
             raise kind(f"{sendmail} ended with exit code {done.returncode}: {said or 'it said nothing'}")
 
-    async def _by_smtp(self, mail: EmailMessage, recipients: list[str]) -> None:
+    async def _by_smtp(self, mail: MIMENonMultipart, recipients: list[str]) -> None:
         """Hand the mail to the SMTP server."""
         try:
             errors, _ = await aiosmtplib.send(mail, sender=self._sender, recipients=recipients, **self._connection())
@@ -134,27 +136,39 @@ class MailChannel:
         return NotTaken(f"mail server {host}:{port}: {str(error) or type(error).__name__}", hint=hint)
 
 
-def build_mail(message: Message, sender: str, recipients: list[str]) -> EmailMessage:
+def build_mail(message: Message, sender: str, recipients: list[str]) -> MIMENonMultipart:
     """The mail: literal texts, a Message-ID that is a function of the notice, the thread all of a row share."""
     host = sender.rpartition("@")[2] or "localhost"
     thread = f"<{_token(message.thread)}.thread@{host}>"
-    mail = EmailMessage(policy=policy.SMTP)
+    mail = MIMENonMultipart("text", "plain")
+    mail.set_payload(message.text, _READABLE_UTF8)
     mail["Message-ID"] = f"<{_token(message.id)}@{host}>"
     mail["In-Reply-To"] = thread
     mail["References"] = thread
     mail["Date"] = format_datetime(message.created)
     mail["From"] = sender
     mail["To"] = ", ".join(recipients)
-    mail["Subject"] = message.subject
+    # Not the newer email API: on Python 3.11 it loses spaces where it folds an encoded subject.
+    subject = one_line(message.subject)
+    mail["Subject"] = Header(subject, "us-ascii" if subject.isascii() else "utf-8", header_name="Subject").encode()
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
-    mail.set_content(message.text)
     return mail
+
+
+def _readable_utf8() -> Charset:
+    """UTF-8 as quoted-printable, which people can read in a mail queue."""
+    charset = Charset("utf-8")
+    charset.body_encoding = QP
+    return charset
+
+
+_READABLE_UTF8: Final = _readable_utf8()
 
 
 def addresses(target: str) -> list[str]:
     """The addresses of a route's target (several with commas); Refused when one is not an address."""
-    found = [part.strip() for part in target.split(",")]
+    found = [part.strip(" ") for part in target.split(",")]
     for address in found:
         if len(address) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
             shown = "".join(char if char.isprintable() else "·" for char in address[:60])
