@@ -31,8 +31,11 @@ class Database(Protocol):
     async def write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Run `work` by itself and return once it is committed; when it raises, nothing was changed."""
 
-    async def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Run `work` on one snapshot, which holds all that was committed before the call."""
+    async def read(self, work: Callable[[sqlite3.Connection], Result], *, patient: bool = False) -> Result:
+        """Run `work` on one snapshot, which holds all that was committed before the call.
+
+        It is stopped with TooLarge after SEARCH_SECONDS, unless the caller is `patient`.
+        """
 
     def write_soon(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """As `write`, for what nobody waits for and the next attempt makes good."""
@@ -91,9 +94,9 @@ class Deadline:
         self._end = float("inf")
         connection.set_progress_handler(self._is_over, _STEPS_BETWEEN_LOOKS)
 
-    def start(self) -> None:
-        """Give the work that begins now its full time."""
-        self._end = time.monotonic() + SEARCH_SECONDS
+    def start(self, *, patient: bool) -> None:
+        """Give the work that begins now its full time, or all the time it wants."""
+        self._end = float("inf") if patient else time.monotonic() + SEARCH_SECONDS
 
     def _is_over(self) -> bool:
         return time.monotonic() > self._end

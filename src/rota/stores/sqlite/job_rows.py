@@ -1,6 +1,5 @@
 """Jobs and their definitions as rows."""
 
-from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -9,7 +8,6 @@ import msgspec
 from rota.core.model import Job, JobId, JobSpec, KeepPolicy
 from rota.store.jobs import JobWrite, Revision
 from rota.stores.sqlite.rows import (
-    EPOCH,
     Row,
     from_micros,
     optional_instant,
@@ -76,10 +74,10 @@ def job_from_row(row: Row) -> Job:
         revision=revision,
         version=version,
         spec=spec_from_text(spec),
-        cursor=EPOCH + timedelta(0, 0, cursor),
-        next_at=None if next_at is None else EPOCH + timedelta(0, 0, next_at),
-        created=EPOCH + timedelta(0, 0, created),
-        updated=EPOCH + timedelta(0, 0, updated),
+        cursor=from_micros(cursor),
+        next_at=None if next_at is None else from_micros(next_at),
+        created=from_micros(created),
+        updated=from_micros(updated),
         shard=shard,
         source=source,
         pause=None if pause is None else pause_from_text(pause),

@@ -71,7 +71,7 @@ class SqliteLeases:
 
     async def check(self) -> list[str]:
         """Problems of the database's own consistency; empty when sound."""
-        return await self._database.read(_problems)
+        return await self._database.read(_problems, patient=True)  # it reads every page
 
     async def remember_now(self) -> None:
         """Write the highest time given, at the end."""

@@ -57,8 +57,9 @@ def to_micros(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
+@lru_cache(maxsize=16_384)
 def from_micros(micros: int) -> datetime:
-    """The instant of `to_micros`."""
+    """The instant of `to_micros`; a run repeats its moments, and runs those of each other."""
     return EPOCH + timedelta(0, 0, micros)
 
 
@@ -69,7 +70,7 @@ def optional_micros(moment: datetime | None) -> int | None:
 
 def optional_instant(micros: int | None) -> datetime | None:
     """As `from_micros`; None stays None."""
-    return None if micros is None else EPOCH + timedelta(0, 0, micros)
+    return None if micros is None else from_micros(micros)
 
 
 def to_json(value: Any) -> str:
@@ -155,26 +156,26 @@ def run_from_row(row: Row) -> Run:
         job_id=job_id,
         job=job,
         revision=revision,
-        due=EPOCH + timedelta(0, 0, due),
-        nominal=EPOCH + timedelta(0, 0, nominal),
+        due=from_micros(due),
+        nominal=from_micros(nominal),
         trigger=_TRIGGERS[trigger],
         state=_STATES[state],
         kind=kind,
-        created=EPOCH + timedelta(0, 0, created),
-        ready_at=EPOCH + timedelta(0, 0, ready_at),
+        created=from_micros(created),
+        ready_at=from_micros(ready_at),
         reason=None if reason is None else _reason(reason),
-        late_at=None if late_at is None else EPOCH + timedelta(0, 0, late_at),
+        late_at=None if late_at is None else from_micros(late_at),
         retry_of=retry_of,
         key=key,
         attempts=() if attempts is None else _attempts(attempts),
         current=None if current is None else _attempt(current),
         failures=failures,
         losses=losses,
-        released=None if released is None else EPOCH + timedelta(0, 0, released),
+        released=None if released is None else from_micros(released),
         cancel=None if cancel is None else _reason(cancel),
         session=session,
-        started=None if started is None else EPOCH + timedelta(0, 0, started),
-        finished=None if finished is None else EPOCH + timedelta(0, 0, finished),
+        started=None if started is None else from_micros(started),
+        finished=None if finished is None else from_micros(finished),
         params={} if params is None else _texts(params),
         result=None if result is None else _any(result),
         actor=actor,

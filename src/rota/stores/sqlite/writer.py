@@ -33,6 +33,7 @@ class _Task:
 
     work: Work
     future: asyncio.Future[Any]
+    patient: bool = False
     result: Any = None
     error: Exception | None = None
 
@@ -56,12 +57,12 @@ class _Lane:
         """Whether `close` was called."""
         return self._closed
 
-    def submit(self, work: Work) -> asyncio.Future[Any]:
+    def submit(self, work: Work, *, patient: bool = False) -> asyncio.Future[Any]:
         """Queue `work`; the future resolves when it is done (and committed, in the writer's lane)."""
         if self._closed:
             raise StoreUnavailable(_CLOSED)
         future = self._loop.create_future()
-        self._tasks.put(_Task(work, future))
+        self._tasks.put(_Task(work, future, patient))
         return future
 
     async def close(self) -> None:
@@ -133,7 +134,7 @@ class ReaderLane(_Lane):
         super().__init__(connection, words(path), "rota-store-reader")
 
     def _run(self, first: _Task) -> tuple[list[_Task], bool]:
-        self._deadline.start()
+        self._deadline.start(patient=first.patient)
         run_in_snapshot(self._connection, first, self._where)
         return [first], True
 
@@ -155,9 +156,9 @@ class ThreadedDatabase:
         result: Result = await self._writer.submit(work)
         return result
 
-    async def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def read(self, work: Callable[[sqlite3.Connection], Result], *, patient: bool = False) -> Result:
         """Run `work` in the reader's lane."""
-        result: Result = await (self._reader or self._writer).submit(work)
+        result: Result = await (self._reader or self._writer).submit(work, patient=patient)
         return result
 
     def write_soon(self, work: Callable[[sqlite3.Connection], object]) -> None:
@@ -188,7 +189,7 @@ class InlineDatabase:
         """Run `work` here, in a transaction."""
         return self._write(work)
 
-    async def read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def read(self, work: Callable[[sqlite3.Connection], Result], *, patient: bool = False) -> Result:
         """Run `work` here."""
         self._check_open()
         try:
