@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from store_values import LONG_AGO, add_jobs, make_job, make_run
 
-from rota.core.errors import StoreUnusable
+from rota.core.errors import StoreUnavailable, StoreUnusable
 from rota.core.model import RunState, Trigger
 from rota.store.bundle import Store
 from rota.store.views import RunQuery
@@ -98,6 +98,13 @@ def test_a_database_is_migrated_once(tmp_path: Path) -> None:
     assert migrate(new, "here") == len(known_migrations())
     assert migrate(new, "here") == 0
     new.close()
+
+
+def test_a_database_that_can_only_be_read_is_refused(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        migrate(connection, "here")
+    assert not connection.in_transaction
 
 
 def test_a_later_step_is_added_to_an_older_database(connection: sqlite3.Connection) -> None:

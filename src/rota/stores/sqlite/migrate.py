@@ -37,7 +37,8 @@ def known_migrations() -> list[Migration]:
 def migrate(connection: sqlite3.Connection, where: str, migrations: list[Migration] | None = None) -> int:
     """Apply what is missing; returns how many steps that took.
 
-    Raises StoreUnusable, changing nothing, for a database of another program or one that is too new.
+    Raises StoreUnusable, changing nothing, for a database of another program or one that is too new, and
+    StoreUnavailable for one that cannot be written.
     """
     steps = known_migrations() if migrations is None else migrations
     try:
@@ -46,6 +47,8 @@ def migrate(connection: sqlite3.Connection, where: str, migrations: list[Migrati
         missing = [step for step in steps if step.number not in present]
         for step in missing:
             _apply(connection, step)
+        if not missing:
+            _check_writable(connection)
     except FOREIGN as error:
         undo(connection)
         raise mapped(error, where) from error
@@ -83,6 +86,13 @@ def _apply(connection: sqlite3.Connection, step: Migration) -> None:
     row = (step.number, step.name, step.oldest_server)
     connection.execute("INSERT INTO migrations (number, name, oldest_server) VALUES (?, ?, ?)", row)
     connection.execute("COMMIT")
+
+
+def _check_writable(connection: sqlite3.Connection) -> None:
+    """Find out now, not at the first run, that the file may only be read: SQLite opens it all the same."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("UPDATE fences SET one = one")
+    connection.execute("ROLLBACK")
 
 
 def _parse(file: str, text: str) -> Migration:
