@@ -109,7 +109,7 @@ class Jobs(Protocol):
         """The jobs of these ids, deleted ones included."""
 
     async def by_source(self, source: str | None) -> list[Job]:
-        """All jobs that came from this file (None: all that are not deleted)."""
+        """All jobs that came from this file (None: from anywhere), deleted ones left out, in order of full name."""
 
     async def specs(self, wanted: Sequence[tuple[JobId, int]]) -> dict[tuple[JobId, int], JobSpec]:
         """The definitions of these (job, revision) pairs."""

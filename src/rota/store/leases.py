@@ -8,7 +8,10 @@ class Leases(Protocol):
     """Ownership and the counters that only grow."""
 
     async def now(self) -> datetime:
-        """The store's clock, in UTC; never earlier than any time it gave before, restarts included."""
+        """The store's clock, in UTC; never earlier than any time it gave before.
+
+        A store that was closed keeps this promise over the restart; one that was killed, to within a second.
+        """
 
     async def take_shards(self, server: str) -> dict[int, int]:
         """Make this server the owner of all shards and raise their epochs; returns shard → epoch.

@@ -31,7 +31,10 @@ class JobQuery(Value):
 
 
 class RunQuery(Value):
-    """Which runs; as JobQuery. `since` is required of callers so that every list is bounded in time."""
+    """Which runs; as JobQuery. `since` is required of callers so that every list is bounded in time.
+
+    Both ends belong to it: since ≤ due ≤ until. A run that has not ended is neither longer nor shorter than anything.
+    """
 
     since: datetime
     until: datetime | None = None
