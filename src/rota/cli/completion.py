@@ -31,5 +31,15 @@ def whole_app() -> App:
     app = make_app("rota")
     for name, verb in VERBS.items():
         command: Any = getattr(importlib.import_module(f"rota.cli.{verb.module}"), verb.function)
+        if name == "explain":
+            command = _explain(command)
         app.command(command, name=name)
+    return app
+
+
+def _explain(codes: Any) -> App:
+    """The two verbs `explain CODE` and `explain cron` as one."""
+    app = make_app("explain")
+    app.default(codes)
+    app.command(importlib.import_module("rota.cli.cron").cron)
     return app

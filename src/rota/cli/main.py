@@ -80,6 +80,8 @@ GROUPS: Final = (
     Group("Shell", {"completion": Verb("completion", "completion", "Completion for bash, zsh or fish")}),
 )
 VERBS: Final = {name: verb for group in GROUPS for name, verb in group.verbs.items()}
+# Verbs of two words, where the second has a module of its own because it must start quickly.
+PAIRS: Final = {("explain", "cron"): Verb("cron", "cron", "Explain a schedule")}
 _EXAMPLES: Final = """\
   rota up                                       start here, and open the printed link
   rota new web/fetch                            write a job file
@@ -134,7 +136,9 @@ def _unknown(word: str) -> int:
 
 def _guarded(name: str, arguments: list[str]) -> int:
     """Run a verb; what goes wrong becomes words and a code."""
-    verb = VERBS[name]
+    verb, pair = VERBS[name], (name, *arguments[:1])
+    if pair in PAIRS:
+        verb, name, arguments = PAIRS[pair], " ".join(pair), arguments[1:]
     failures = importlib.import_module("rota.cli.failures")
     try:
         command: Callable[..., Any] = getattr(importlib.import_module(f"rota.cli.{verb.module}"), verb.function)

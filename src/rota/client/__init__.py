@@ -1,7 +1,4 @@
-"""The client: the API by name, asynchronous (`Client`) or from ordinary code (`BlockingClient`)."""
+"""The client: the API by name. `rota.client.client` has `Client` (asynchronous) and `BlockingClient`.
 
-from rota.client.client import BlockingClient, Client
-from rota.client.discovery import Target, discover
-from rota.client.errors import NoServerKnown, ServerFailed, Unreachable
-
-__all__ = ["BlockingClient", "Client", "NoServerKnown", "ServerFailed", "Target", "Unreachable", "discover"]
+Nothing is imported here: who only needs the errors or the discovery does not pay for an HTTP library.
+"""
