@@ -3,10 +3,11 @@
 from datetime import datetime
 
 import pytest
+from msgspec.structs import replace
 from tests.core.builders import NOON, later, make_held, make_job, make_run, schedule_of
 
 from rota.core.model import Job, MissedMode, MissedPolicy, Overlap, Reason, Run, RunState, Trigger
-from rota.core.release import POLL_WAITING, Released, Situation, release
+from rota.core.release import POLL_WAITING, Released, Situation, lets_runs_wait, release
 
 
 def look(job: Job, runs: list[Run], *, holders: list[Run] = [], now: datetime = NOON) -> Released:  # noqa: B006
@@ -102,3 +103,28 @@ def test_run_that_waits_by_policy_is_not_missed(code: str) -> None:
 def test_manual_run_is_never_too_late() -> None:
     job = minutely(missed=MissedPolicy(mode=MissedMode.SKIP))
     assert look(job, [make_run(later(-900), trigger=Trigger.MANUAL)]).ready
+
+
+def caught_up(due: datetime) -> Run:
+    """A run that was created an hour after its instant, when Rota came back."""
+    return replace(make_run(due), created=later(3600), ready_at=due, reason=Reason(code="CATCH_UP", params={}))
+
+
+def test_all_missed_runs_go_one_after_the_other_and_not_only_the_first() -> None:
+    job = minutely(missed=MissedPolicy(mode=MissedMode.RUN_ALL, within=None))
+    assert lets_runs_wait(job.spec)
+    released = look(job, [caught_up(later(n)) for n in (0, 60, 120)], now=later(3600))
+    assert [ready.run.due for ready in released.ready] == [NOON]
+    assert [run.due for run in released.waiting] == [later(60), later(120)]
+    assert released.settled == ()
+
+
+def test_punctual_runs_of_such_a_job_are_still_skipped_while_it_is_busy() -> None:
+    job = minutely(missed=MissedPolicy(mode=MissedMode.RUN_ALL, within=None))
+    released = look(job, [caught_up(NOON), make_run(later(3590))], now=later(3600))
+    assert states(released) == [("skipped", "OVERLAP_SKIP")]
+
+
+@pytest.mark.parametrize("policy", [Overlap.ALLOW, Overlap.SKIP])
+def test_other_jobs_do_not_let_runs_wait(policy: Overlap) -> None:
+    assert not lets_runs_wait(minutely(policy).spec)

@@ -289,3 +289,12 @@ async def test_every_change_is_audited_once(world: World) -> None:
     ]
     assert trail[1].detail == "holiday"
     assert trail[0].at == NOON
+
+
+async def test_job_from_two_files_is_an_error(world: World) -> None:
+    await world.commands.apply([wanted("a/x", "f.yaml")], actor=ADA)
+    with pytest.raises(Conflict, match=r"comes from f\.yaml; g\.yaml defines it too"):
+        await world.commands.apply([wanted("a/x", "g.yaml")], actor=ADA)
+    moved = await world.commands.apply([wanted("a/x", "g.yaml")], actor=ADA, watcher=True)
+    assert moved.changed == ("a/x",)
+    assert (await world.store.jobs.get(["a/x"]))["a/x"].source == "g.yaml"

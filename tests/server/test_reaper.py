@@ -5,7 +5,7 @@ from tests.server.world import World, open_world
 
 from rota.core.model import RunState
 from rota.server.hub import Hub
-from rota.server.reaper import SILENCE_SECONDS, Reaper
+from rota.server.reaper import NOTE_SECONDS, SILENCE_SECONDS, Reaper
 
 
 @pytest.fixture
@@ -76,3 +76,15 @@ async def test_silence_that_ends_in_time_starts_anew(world: World) -> None:
     world.clock.advance(seconds=2)
     await world.reaper.tick()
     assert (await world.run(run_id)).state is RunState.STARTING
+
+
+async def test_connected_workers_are_noted_once_a_minute(world: World) -> None:
+    worker = await world.worker()
+    connected = (await world.store.sessions.get())[0].last_seen
+    world.clock.advance(seconds=NOTE_SECONDS - 1)
+    await world.reaper.tick()
+    assert (await world.store.sessions.get())[0].last_seen == connected
+    world.clock.advance(seconds=1)
+    await world.reaper.tick()
+    assert (await world.store.sessions.get())[0].last_seen == world.clock.now()
+    assert worker is not None

@@ -58,7 +58,9 @@ async def test_a_job_whose_instant_is_the_same_is_not_touched() -> None:
     await store.close()
 
 
-@pytest.mark.parametrize(("seen", "own"), [("2026b", "2026a"), ("2027a", "2026z"), ("2026.2", "2026.1"), ("2026.10", "2026.9")])
+@pytest.mark.parametrize(
+    ("seen", "own"), [("2026b", "2026a"), ("2027a", "2026z"), ("2026.2", "2026.1"), ("2026.10", "2026.9")]
+)
 async def test_an_older_database_does_not_plan(seen: str, own: str) -> None:
     store, epochs = await store_with_a_job_planned_wrongly()
     await store.leases.remember(FACT, seen)

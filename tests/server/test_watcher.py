@@ -108,3 +108,26 @@ async def test_jump_of_the_wall_clock_is_noticed(world: World) -> None:
         (condition,) = await world.store.alerts.conditions()
         assert condition.key == "clock"
         assert way in condition.detail
+
+
+async def test_clock_is_trusted_again_after_a_quiet_time(world: World) -> None:
+    looker = watcher(world)
+    await looker.tick()
+    looker._wall.offset += 3600
+    await looker.tick()
+    assert [condition.key for condition in await world.store.alerts.conditions()] == ["clock"]
+    world.clock.advance(seconds=599)
+    await looker.tick()
+    assert await world.store.alerts.conditions()
+    world.clock.advance(seconds=1)
+    await looker.tick()
+    assert await world.store.alerts.conditions() == []
+
+
+async def test_jump_of_an_earlier_life_is_over(world: World) -> None:
+    first = watcher(world)
+    await first.tick()
+    first._wall.offset += 3600
+    await first.tick()
+    await watcher(world).tick()
+    assert await world.store.alerts.conditions() == []

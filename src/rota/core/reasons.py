@@ -45,7 +45,7 @@ REASONS: Final[dict[str, ReasonText]] = {
     "SHADOW": ReasonText("the job is in shadow: instants are recorded, nothing runs", "remove shadow: true"),
     "CANCELLED": ReasonText("cancelled by {by}{why}"),
     "FAILED": ReasonText("{error}"),
-    "TIMED_OUT": ReasonText("ran longer than its timeout of {timeout}"),
+    "TIMED_OUT": ReasonText("{error}"),
     "REJECTED": ReasonText("the worker refused it: {error}"),
     "LOST": ReasonText(
         "the worker {worker} vanished while it ran, {losses} times; the outcome is unknown", "rota retry {run}"

@@ -7,14 +7,20 @@ from typing import Final
 from msgspec.structs import replace
 
 from rota.core import overlap
-from rota.core.catch_up import missed_at_release
-from rota.core.model import Job, JobId, Overlap, Reason, Run, RunId, RunState, Value
+from rota.core.catch_up import LATE_LIMIT, missed_at_release
+from rota.core.model import Job, JobId, JobSpec, MissedMode, Overlap, Reason, Run, RunId, RunState, Value
 from rota.core.run_state import Settle, advance
 from rota.core.schedule import Schedule
 
 POLL_WAITING: Final = timedelta(seconds=5)  # a waiting run is woken by its holder's end; this is only the fallback
 WAITS_BY_POLICY: Final = ("OVERLAP_QUEUED", "REPLACING")
-KEEPS_WAITING: Final = (Overlap.QUEUE, Overlap.QUEUE_LATEST, Overlap.REPLACE)
+
+
+def lets_runs_wait(spec: JobSpec) -> bool:
+    """Whether runs of the job may have to wait for each other: by its overlap policy, or because all are caught up."""
+    return spec.overlap in (Overlap.QUEUE, Overlap.QUEUE_LATEST, Overlap.REPLACE) or (
+        spec.overlap is Overlap.SKIP and spec.missed.mode is MissedMode.RUN_ALL
+    )
 
 
 class Ready(Value):
@@ -68,7 +74,7 @@ def release(
             _leave(in_line, run)
             continue
         held = [other for other in holders.setdefault(run.job_id, []) if other.id != run.id]
-        match overlap.decide(job.spec.overlap, run, held, in_line):
+        match overlap.decide(_policy(run, job.spec), run, held, in_line):
             case overlap.Release(alone=alone):
                 ready.append(Ready(run=run, alone=alone))
                 holders[run.job_id].append(run)
@@ -79,6 +85,12 @@ def release(
                 waiting.append(_wait(run, reason, now))
                 end.update(dict.fromkeys(to_end, run.id))
     return Released(ready=tuple(ready), settled=tuple(settled), waiting=tuple(waiting), end=end)
+
+
+def _policy(run: Run, spec: JobSpec) -> Overlap:
+    """The overlap policy for this run. Who asks for all missed runs gets them one after the other, not the first."""
+    is_caught_up = run.created - run.due > LATE_LIMIT and spec.missed.mode is MissedMode.RUN_ALL
+    return Overlap.QUEUE if is_caught_up and spec.overlap is Overlap.SKIP else spec.overlap
 
 
 def _missed(run: Run, job: Job, now: datetime, schedule_of: Callable[[Job], Schedule]) -> Reason | None:

@@ -216,9 +216,10 @@ _KIND_OF_OUTCOME: Final = {AttemptState.TIMED_OUT: "timeout", AttemptState.REJEC
 def _failed(event: Ended, spec: JobSpec) -> dict[str, Any]:
     """State and reason of a run whose last try has failed."""
     if event.outcome is AttemptState.TIMED_OUT:
+        limit = f"ran longer than its timeout of {spec.timeout:g}s" if spec.timeout else "ran out of time"
         return {
             "state": RunState.TIMED_OUT,
-            "reason": Reason(code="TIMED_OUT", params={"timeout": f"{spec.timeout or 0:g}s"}),
+            "reason": Reason(code="TIMED_OUT", params={"error": event.error or limit}),
         }
     code = "REJECTED" if event.outcome is AttemptState.REJECTED else "FAILED"
     params = {"error": event.error or "no reason was given", "failure": event.failure}

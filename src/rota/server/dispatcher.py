@@ -8,7 +8,7 @@ from rota.clock import Clock
 from rota.core.errors import RotaError
 from rota.core.model import Attempt, AttemptState, Job, JobId, JobSpec, Overlap, Run, RunId
 from rota.core.placement import Placed, WorkerRoom, kinds_with_room, place
-from rota.core.release import KEEPS_WAITING, Released, Situation, release
+from rota.core.release import Released, Situation, lets_runs_wait, release
 from rota.core.run_state import Assign, advance
 from rota.core.schedule import Schedule
 from rota.events import Emit, RunsAssigned
@@ -114,7 +114,7 @@ class Dispatcher(Loop):
     async def _decide(self, found: Waiting, now: datetime) -> Released:
         """Ask core what may start."""
         watchful = [job.id for job in found.jobs.values() if job.spec.overlap is not Overlap.ALLOW]
-        patient = [job.id for job in found.jobs.values() if job.spec.overlap in KEEPS_WAITING]
+        patient = [job.id for job in found.jobs.values() if lets_runs_wait(job.spec)]
         holders = await self._store.runs.holders(watchful) if watchful else {}
         unfinished: dict[JobId, list[Run]] = {}
         for run in await self._store.runs.unfinished(patient) if patient else []:

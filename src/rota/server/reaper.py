@@ -12,6 +12,7 @@ from rota.store.bundle import Store
 from rota.wire.messages import Held
 
 SILENCE_SECONDS: Final = 15.0
+NOTE_SECONDS: Final = 60.0
 REST: Final = timedelta(seconds=5)
 
 
@@ -28,6 +29,7 @@ class Reaper(Loop):
         self._hub = hub
         self._recorder = recorder
         self._clock = clock
+        self._noted = clock.monotonic()
         self._silent_since: dict[tuple[str, int], float] = {}
 
     async def tick(self) -> timedelta:
@@ -43,4 +45,12 @@ class Reaper(Loop):
                 lost.append(Held(run_id=run.id, attempt=run.attempt, fence=run.fence))
         self._silent_since = silent
         await self._recorder.lose(lost)
+        await self._note_who_is_here(now)
         return REST
+
+    async def _note_who_is_here(self, now: float) -> None:
+        """Write down, once a minute for all, that the connected workers are alive."""
+        workers = [session.worker.name for session in self._hub.sessions()]
+        if workers and now - self._noted >= NOTE_SECONDS:
+            self._noted = now
+            await self._store.sessions.seen(workers, self._clock.now())

@@ -17,13 +17,13 @@ from rota.core import record
 from rota.core.errors import Conflict, RotaError
 from rota.core.model import AttemptState, Job, JobId, JobSpec, OutputChunk, Run, RunId, RunState
 from rota.core.record import HasEnded, HasStarted, Known, News, Recorded, WantsPermit, WasLost, WasReturned
-from rota.core.release import KEEPS_WAITING
+from rota.core.release import lets_runs_wait
 from rota.core.run_state import Ended
 from rota.events import Emit, ReportRefused, RunEnded, RunRequeued
 from rota.loop import NO_REST, Loop
 from rota.server.hub import Hub, WorkerSession
 from rota.store.bundle import Store
-from rota.store.jobs import RunChange
+from rota.store.jobs import AuditEntry, RunChange
 from rota.wire.messages import (
     Finished,
     FromWorker,
@@ -102,7 +102,7 @@ class Recorder(Loop):
         event = Ended(outcome=AttemptState.FAILED, started=None, finished=now, failure="start", error=detail)
         await self._commit([HasEnded(run_id=run.id, fence=run.fence, event=event)])
 
-    async def settle(self, runs: Sequence[Run]) -> None:
+    async def settle(self, runs: Sequence[Run], audit: Sequence[AuditEntry] = ()) -> None:
         """Commit runs that ended without an attempt; one that has moved on meanwhile is left alone."""
         ids = [run.id for run in runs]
         async with self.counters:
@@ -112,7 +112,7 @@ class Recorder(Loop):
                 done = record.settle(still, known.jobs, known.stats, self._clock.now())
                 holders = [run for run in done.runs if run.released is not None]
                 done = replace(done, runs=(*done.runs, *await self._next_in_line(holders, known.jobs)))
-                if await self._write(done):
+                if await self._write(done, audit=audit):
                     return
 
     async def _store_output(self, messages: Sequence[tuple[WorkerSession, Output]]) -> None:
@@ -168,7 +168,7 @@ class Recorder(Loop):
     async def _next_in_line(self, ended: Sequence[Run], jobs: Mapping[JobId, Job]) -> list[Run]:
         """Runs that waited for these to end (overlap) and may now be looked at at once."""
         over = {run.job_id for run in ended if run.state.is_final}
-        patient = [job_id for job_id in over if jobs[job_id].spec.overlap in KEEPS_WAITING]
+        patient = [job_id for job_id in over if lets_runs_wait(jobs[job_id].spec)]
         if not patient:
             return []
         now = self._clock.now()
@@ -180,12 +180,12 @@ class Recorder(Loop):
         taken = {run.id for run in ended}
         return [replace(run, ready_at=now, version=run.version + 1) for run in waiting if run.id not in taken]
 
-    async def _write(self, done: Recorded, news: Sequence[News] = ()) -> bool:
+    async def _write(self, done: Recorded, news: Sequence[News] = (), audit: Sequence[AuditEntry] = ()) -> bool:
         """Commit one decision; False when a run had moved on, so that it must be decided anew."""
         changes = [RunChange(run=run) for run in done.runs]
         if changes:
             try:
-                await self._store.runs.record(changes, done.stats, done.notices)
+                await self._store.runs.record(changes, done.stats, done.notices, audit)
             except Conflict:
                 return False
         self._tell(done, news)

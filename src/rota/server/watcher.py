@@ -12,13 +12,14 @@ from rota.clock import Clock
 from rota.core import alerting
 from rota.core.errors import Conflict
 from rota.core.model import Condition, JobStats, Run
-from rota.events import ClockStepped, ConditionRaised, Emit
+from rota.events import ClockStepped, ConditionCleared, ConditionRaised, Emit
 from rota.loop import NO_REST, Loop
 from rota.store.bundle import Store
 from rota.store.jobs import RunChange
 
 LONGEST_REST: Final = timedelta(seconds=5)
 BATCH: Final = 200
+_QUIET: Final = 600.0  # seconds without another jump after which the clock is trusted again
 _STEP: Final = 2.0  # seconds of difference between wall and monotonic clock that are called a jump
 
 
@@ -40,6 +41,7 @@ class Watcher(Loop):
         self._store = store
         self._clock = clock
         self._offset: float | None = None
+        self._stepped: float | None = -_QUIET  # a jump of an earlier life is over
 
     async def tick(self) -> timedelta:
         """One look at the clock and at what is late."""
@@ -74,7 +76,9 @@ class Watcher(Loop):
         offset = wall - monotonic
         before, self._offset = self._offset, offset
         if before is None or abs(offset - before) < _STEP:
+            await self._trust_clock(monotonic)
             return
+        self._stepped = monotonic
         seconds = offset - before
         at = datetime.fromtimestamp(wall, UTC)
         self._emit(ClockStepped(seconds=seconds, at=at))
@@ -83,3 +87,10 @@ class Watcher(Loop):
         condition = Condition(key="clock", detail=detail, since=at, hint="look at the machine's time service")
         if await self._store.alerts.raise_condition(condition):
             self._emit(ConditionRaised(key="clock", detail=detail))
+
+    async def _trust_clock(self, monotonic: float) -> None:
+        """After a quiet time, and at the start, no jump is worth a condition."""
+        if self._stepped is not None and monotonic - self._stepped >= _QUIET:
+            self._stepped = None
+            if await self._store.alerts.clear_condition("clock"):
+                self._emit(ConditionCleared(key="clock"))

@@ -20,8 +20,8 @@ _T = TypeVar("_T")
 class RunSettler(Protocol):
     """Commits runs that end without an attempt, with what follows from that."""
 
-    async def settle(self, runs: Sequence[Run]) -> None:
-        """Commit them; one that has moved on is left alone."""
+    async def settle(self, runs: Sequence[Run], audit: Sequence[AuditEntry] = ()) -> None:
+        """Commit them with what is said of it; one that has moved on is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Final
 from rota.core import definition
 from rota.core.actor import Actor
 from rota.core.definition import Change
-from rota.core.errors import Conflict, Invalid
+from rota.core.errors import Conflict, Invalid, RotaError
 from rota.core.model import Job, JobId, JobSpec, JobStats, Run, RunId, RunState, Value
 from rota.core.record import settle
 from rota.core.schedule import Schedule, compile_schedule
@@ -146,6 +146,8 @@ class JobCommands(Command):
         gone = await self._gone(specs, prune_sources)
         touched = [existing[one.full_name] for one in changed]
         self._refuse_watched([*touched, *gone], watcher=watcher)
+        if not watcher:
+            _refuse_second_source(changed, existing)
         waiting = await self._waiting([job.id for job in (*touched, *gone)])
         now = self._clock.now()
         created = [one for one in specs if one.full_name not in existing]
@@ -237,7 +239,17 @@ class JobCommands(Command):
 
 def _differs(job: Job, wanted: WantedJob) -> bool:
     """Whether an apply would change the job."""
-    return job.spec != wanted.spec or job.source != wanted.source
+    return job.spec != wanted.spec or job.source != wanted.source or job.broken is not None
+
+
+def _refuse_second_source(specs: Sequence[WantedJob], existing: Mapping[str, Job]) -> None:
+    """A job comes from one file; which of two would be right nobody could tell."""
+    for one in specs:
+        present = existing[one.full_name].source
+        if present is not None and one.source is not None and one.source != present:
+            detail = f"{one.full_name} comes from {present}; {one.source} defines it too"
+            hint = f"take it out of one of them; to move it, first: rota apply {present} --prune"
+            raise Conflict(detail, hint=hint, job=one.full_name)
 
 
 def _edit(job: Job, wanted: WantedJob, waiting: Mapping[JobId, Sequence[Run]], now: datetime) -> Change:
@@ -255,8 +267,15 @@ def _compile(full_name: str, spec: JobSpec, anchor: datetime) -> Schedule:
 
 
 def _old(job: Job) -> Schedule:
-    """The schedule in force; a broken one has no instants to answer."""
-    return compile_schedule(None) if job.broken else compile_job(job)
+    """The schedule in force; one that cannot be computed has no instants to answer."""
+    if job.broken is None:
+        return compile_job(job)
+    try:
+        schedule = compile_job(job)  # what broke it may be gone, a zone that is known again for instance
+        schedule.next(job.cursor)
+        return schedule
+    except (RotaError, ArithmeticError, ValueError, LookupError):
+        return compile_schedule(None)
 
 
 def _as_write(change: Change, stats: Mapping[JobId, JobStats], now: datetime) -> JobWrite:

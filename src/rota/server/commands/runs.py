@@ -109,11 +109,10 @@ class RunCommands(Command):
         entries = [audit] if audit else []
         if run.state is RunState.QUEUED:
             ended = advance(run, Settle(state=RunState.CANCELLED, at=self._clock.now(), reason=why))
-            await self._services.settler.settle([ended])
+            await self._services.settler.settle([ended], entries)
             stored = await self._run(run.id)
             if (stored.state, stored.reason) != (ended.state, ended.reason):
                 raise Conflict("the run moved on meanwhile", moved=True)
-            await self._store.access.audit(entries)
             return stored
         if run.cancel is None:
             asked = replace(run, cancel=why, version=run.version + 1)
