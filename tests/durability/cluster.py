@@ -62,14 +62,21 @@ class Cluster:
         """Wait until it answers."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            if self.server.poll() is not None:
+            if self.ends_within(0.02):
                 raise AssertionError(f"rota up ended with {self.server.returncode}:\n{self.tail()}")
             with contextlib.suppress(OSError, ValueError, KeyError, Unanswered, Refused):
                 self._find()
                 self.get("/readyz")
                 return
-            time.sleep(0.02)
         raise AssertionError(f"rota up was not ready within {START_SECONDS:g} s:\n{self.tail()}")
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the process has ended by itself, waiting so long for it."""
+        try:
+            self.server.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def start(self) -> None:
         """Start it and wait until it answers."""

@@ -85,7 +85,7 @@ def settle(cluster: Cluster) -> None:
     while unfinished := cluster.get("/api/v1/runs?q=state:queued,starting,running&limit=20")["items"]:
         if time.monotonic() > deadline:
             raise AssertionError(f"unfinished {SETTLE_SECONDS:g} s after the last kill: {unfinished}")
-        time.sleep(0.2)
+        assert not cluster.ends_within(0.2), cluster.tail()
 
 
 def collect(cluster: Cluster, history: History, since: datetime) -> None:

@@ -1,10 +1,5 @@
 """The first minute: a fresh folder, `rota up`, the printed link, and a run whose log comes in as it is written."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,49 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 from repo_scripts import load_script
+from started_rota import StartedRota
 
-START_SECONDS = 30.0
 LIVE_SECONDS = 30.0
-LINK = re.compile(r"http://127\.0\.0\.1:\d+/login\?code=\S+")
-
-
-class FirstMinute:
-    """`rota up` as somebody starts it who has never done so."""
-
-    def __init__(self, folder: Path) -> None:
-        self.log = folder / "up.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
-        with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("rota")), "up", "--no-open", "--port", "0"],
-                cwd=folder,
-                env=environment,
-                stdout=output,
-                stderr=output,
-            )
-
-    def link(self) -> str:
-        """The printed login link."""
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if found := LINK.search(self.log.read_text()):
-                return found.group()
-            time.sleep(0.05)
-        raise AssertionError(self.log.read_text())
-
-    def stop(self) -> int:
-        """Ctrl-C; the second one does not wait for the job that runs."""
-        self._process.send_signal(signal.SIGINT)
-        try:
-            return self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self._process.send_signal(signal.SIGINT)
-            return self._process.wait(timeout=30)
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[FirstMinute]:
-    running = FirstMinute(tmp_path)
+def started(tmp_path: Path) -> Iterator[StartedRota]:
+    running = StartedRota(tmp_path)
     yield running
     running.stop()
 
@@ -77,7 +37,7 @@ async def sees_a_live_log(page: Page, link: str) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("default")
-async def test_the_printed_link_shows_a_live_log_within_a_minute(started: FirstMinute) -> None:
+async def test_the_printed_link_shows_a_live_log_within_a_minute(started: StartedRota) -> None:
     begin = time.monotonic()
     chromium = load_script("set_up").find_browser()
     assert chromium is not None, "Chromium is missing: apt-get install chromium"

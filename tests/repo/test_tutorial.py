@@ -1,20 +1,16 @@
 """The tutorial is true: every file of it is written, every command typed, every line it shows was printed."""
 
-import json
-import os
-import signal
 import subprocess
-import sys
-import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from console_blocks import Command, File, steps
 from repo_scripts import ROOT
+from started_rota import StartedRota, clean_environment
 
 TUTORIAL = ROOT / "docs" / "tutorial" / "from-crontab-to-rota.md"
-START_SECONDS = 30.0
 
 
 class Reader:
@@ -23,11 +19,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = ""
-        self._up: subprocess.Popen[bytes] | None = None
-        (folder / "home").mkdir()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ROTA_")}
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self._environment = {**kept, "HOME": str(folder / "home"), "NO_COLOR": "1", "PATH": path, "COLUMNS": "200"}
+        self._up: StartedRota | None = None
 
     def do(self, step: File | Command) -> None:
         """Write the file or type the command."""
@@ -41,35 +33,19 @@ class Reader:
     def close(self) -> None:
         """Stop what runs."""
         if self._up is not None:
-            self._up.send_signal(signal.SIGTERM)
-            try:
-                self._up.wait(timeout=40)
-            except subprocess.TimeoutExpired:
-                self._up.kill()
-                self._up.wait()
+            self._up.stop()
 
     def _start(self) -> str:
         """What `make up` does once everything is set up, on a port that is free here."""
-        log = self.folder / "up.log"
-        with log.open("wb") as output:
-            command = ["rota", "up", "--no-open", "--port", "0"]
-            self._up = subprocess.Popen(
-                command, cwd=self.folder, env=self._environment, stdout=output, stderr=output, start_new_session=True
-            )
-        deadline = time.monotonic() + START_SECONDS
-        facts = self.folder / ".rota" / "server.json"
-        while not (facts.exists() and "login?code=" in log.read_text()):
-            assert self._up.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        self.port = json.loads(facts.read_text())["url"].rpartition(":")[2]
-        return log.read_text()
+        self._up = StartedRota(self.folder)
+        self.port = str(urllib.parse.urlsplit(self._up.link()).port)
+        return self._up.printed
 
     def _type(self, command: Command) -> None:
         done = subprocess.run(
             ["bash", "-c", self._adapted(command.text)],
             cwd=self.folder,
-            env=self._environment,
+            env=clean_environment(self.folder),
             capture_output=True,
             text=True,
             timeout=90,
