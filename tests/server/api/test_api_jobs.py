@@ -222,3 +222,18 @@ async def test_explain_cron_gives_words_instants_and_warnings(rota: Installation
         for expr in ("", "60 * * * *", "*/0 * * * *", "1\u0663 * * * *", "x" * 5000, "\0"):
             assert (await client.get("/api/v1/explain/cron", params={"expr": expr})).status_code == 422, expr
         assert (await client.get("/api/v1/explain/cron?expr=@daily&tz=../../x")).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"shell": "true", "shell": "false"}',
+        '{"shell": "true", "env": {"A": "1", "A": "2"}}',
+    ],
+)
+async def test_a_key_that_is_there_twice_is_refused(rota: Installation, body: str) -> None:
+    async with rota.client("write") as client:
+        answer = await client.put(ONE, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422
+        assert "twice" in answer.json()["detail"]
+        assert (await client.get(ONE)).status_code == 404

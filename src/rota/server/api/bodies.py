@@ -1,6 +1,7 @@
 """Reading what came with a request, within limits: size, nesting, media type, unknown names."""
 
 import difflib
+import json
 import re
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
@@ -50,9 +51,19 @@ def decode_json(raw: bytes, kind: type[_T]) -> _T:
     """The value of type `kind` in `raw`; raises Invalid with the place."""
     check_depth(raw)
     try:
-        return msgspec.json.decode(raw, type=kind)
+        value = msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"the body is not what is expected here: {error}", hint=_hint(kind)) from error
+    json.loads(raw, object_pairs_hook=_refuse_twins)
+    return value
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object with the same key twice: which of the two is meant nobody can tell."""
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        twin = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise Invalid(f'the key "{twin[:100]}" is there twice in one object', hint="keep one of them")
 
 
 def check_depth(raw: bytes) -> None:
