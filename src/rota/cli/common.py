@@ -12,7 +12,10 @@ from rota.settings.values import host_zone
 
 _OUTPUT = Group("Output", sort_key=8)
 Flag = Annotated[bool, Parameter(negative="")]
-Query = Annotated[str, Parameter(name=["-q", "--query"], help="Which: ns:web state:failed since:24h …")]
+# Queries and times may begin with a minus: -job:test-*, -36h.
+Query = Annotated[
+    str, Parameter(name=["-q", "--query"], allow_leading_hyphen=True, help="Which: ns:web state:failed …")
+]
 Reference = Annotated[str, Parameter(help="A run: its id, NS/JOB@latest, NS/JOB@last-failed, NS/JOB@TIME, or a link.")]
 
 

@@ -17,7 +17,9 @@ def cron(
     expression: Annotated[str, Parameter(help="Five or six fields in quotes, or words: 'every day at 03:00'.")],
     /,
     *,
-    start: Annotated[str | None, Parameter(name="--from", help="From when on (default: now).")] = None,
+    start: Annotated[
+        str | None, Parameter(name="--from", allow_leading_hyphen=True, help="From when on (default: now).")
+    ] = None,
     tz: Annotated[str, Parameter(help="The zone it is meant in.")] = "UTC",
     n: Annotated[int, Parameter(name=["-n", "--number"], help="How many instants.")] = 5,
     dst: Annotated[DstPolicy, Parameter(help="vixie, skip, run-twice or second.")] = DstPolicy.VIXIE,

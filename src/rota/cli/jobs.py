@@ -99,8 +99,10 @@ def pause(
     job: str,
     /,
     *,
-    until: Annotated[str | None, Parameter(help="Until when: 2h, 18:00, 2026-12-01.")] = None,
-    reason: Annotated[str, Parameter(help="Why; it is shown.")] = "",
+    until: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="Until when: 2h, 18:00, 2026-12-01.")
+    ] = None,
+    reason: Annotated[str, Parameter(allow_leading_hyphen=True, help="Why; it is shown.")] = "",
     server: Server = Server(),  # noqa: B008 — frozen
     show: Show = Show(),  # noqa: B008 — frozen
 ) -> int:

@@ -23,7 +23,7 @@ Document = dict[str, Any]
 class Lines:
     """Which lines, and how."""
 
-    grep: str | None = None
+    grep: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None
     """Only lines with this regular expression."""
     stream: str | None = None
     """Only stdout, stderr or rota."""

@@ -42,7 +42,9 @@ def run(
     *,
     waiting: Waiting = Waiting(),
     param: Annotated[list[str], Parameter(name=["-p", "--param"], negative="", help="NAME=VALUE, repeatable.")] = [],  # noqa: B006 — never changed
-    at: Annotated[str | None, Parameter(help="For which time: 03:00, 2026-11-23T03:00, +2h.")] = None,
+    at: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="For which time: 03:00, 2026-11-23T03:00, +2h.")
+    ] = None,
     exit_code_of_job: Flag = False,
     server: Server = Server(),  # noqa: B008 — frozen
     show: Show = Show(),  # noqa: B008 — frozen
@@ -106,7 +108,7 @@ def cancel(
     reference: Reference,
     /,
     *,
-    reason: Annotated[str, Parameter(help="Why; it is shown.")] = "",
+    reason: Annotated[str, Parameter(allow_leading_hyphen=True, help="Why; it is shown.")] = "",
     wait: Annotated[bool, Parameter(negative="", help="Wait until it has ended.")] = False,
     server: Server = Server(),  # noqa: B008 — frozen
     show: Show = Show(),  # noqa: B008 — frozen
@@ -166,7 +168,7 @@ async def _await_end(
             show.emit(screen, last)
         return exits.STILL_RUNNING
     _result(last, screen, show)
-    if as_job and last["exit"] is not None and last["state"] in ("succeeded", "failed"):
+    if as_job and last["attempts"]:
         return _job_exit(last)
     return exits.OF_STATE[last["state"]]
 
@@ -216,9 +218,9 @@ def _result(run: Document, screen: Screen, show: Show) -> None:
 def _job_exit(run: Document) -> int:
     """The job's own exit status, as a shell would have seen it."""
     last = run["attempts"][-1]
-    if last["signal"]:
+    if last["signal"] and run["state"] == "failed":
         return 128 + int(last["signal"])
-    succeeded: bool = run["state"] == "succeeded"
-    if succeeded:
-        return 0
-    return int(run["exit"]) if 0 < int(run["exit"]) < 256 else exits.RUN_FAILED  # an HTTP status is no exit code
+    status = last["exit"]
+    if run["state"] == "failed" and status is not None and 0 < status < 256:  # an HTTP status is no exit code
+        return int(status)
+    return exits.OF_STATE[run["state"]]

@@ -13,8 +13,11 @@ from rota.cli.terminal import Cell, state_cell
 def runs(
     *jobs: str,
     q: Query = "",
-    since: Annotated[str | None, Parameter(help="From when on: 18:00, yesterday, -36h, ISO (default 24h).")] = None,
-    until: Annotated[str | None, Parameter(help="Up to when.")] = None,
+    since: Annotated[
+        str | None,
+        Parameter(allow_leading_hyphen=True, help="From when on: 18:00, yesterday, -36h, ISO (default 24h)."),
+    ] = None,
+    until: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="Up to when.")] = None,
     limit: Annotated[int, Parameter(help="At most so many.")] = 50,
     server: Server = Server(),  # noqa: B008 — frozen
     show: Show = Show(),  # noqa: B008 — frozen

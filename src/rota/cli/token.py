@@ -19,7 +19,9 @@ def create(
     *,
     scope: Annotated[list[str], Parameter(negative="", help="read, write, admin or metrics; repeatable.")] = ["read"],  # noqa: B006 — never changed
     name: Annotated[str, Parameter(help="What it is for.")] = "cli",
-    expires: Annotated[str | None, Parameter(help="When it ends: 90d, 2027-01-01 (default: never).")] = None,
+    expires: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="When it ends: 90d, 2027-01-01 (default: never).")
+    ] = None,
     server: Server = Server(),  # noqa: B008 — frozen
     show: Show = Show(),  # noqa: B008 — frozen
 ) -> int:

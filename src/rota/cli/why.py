@@ -19,7 +19,8 @@ def why(
     /,
     *,
     at: Annotated[
-        str | None, Parameter(help="Which instant: 03:00, 'yesterday 03:00', ISO; in the job's zone.")
+        str | None,
+        Parameter(allow_leading_hyphen=True, help="Which instant: 03:00, 'yesterday 03:00', ISO; in the job's zone."),
     ] = None,
     server: Server = Server(),  # noqa: B008 — frozen
     show: Show = Show(),  # noqa: B008 — frozen
