@@ -2,11 +2,13 @@
 
 import json
 import re
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from tests.cli.command import Command
-from tests.e2e.running_rota import RunningRota
+from tests.e2e.running_rota import RunningRota, rota_command
 
 from rota.core.ids import is_run_id
 
@@ -164,6 +166,20 @@ def test_unknown_things_are_named_with_the_nearest(live: Command, ns: str) -> No
     assert "rota ls" in live("run", "daily", expect=2).err
     assert "there is no worker" in live("show", "nobody", expect=3).err
     assert "there is no run" in live("show", "01a20a1c-f546-8cae-8034-4d7748cb991f", expect=3).err
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_run(live: Command, ns: str, installation: RunningRota) -> None:
+    command = [*rota_command(), "run", f"{ns}/long", "--wait", "--data", str(installation.data)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        while "running" not in (line := waiting.stderr.readline()):
+            assert line, "it ended by itself"
+        waiting.send_signal(signal.SIGINT)
+        out, err = waiting.communicate(timeout=20)
+    assert (waiting.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert live("show", f"{ns}/long@latest", "--json").json["state"] == "running"
+    live("cancel", f"{ns}/long@latest", "--wait")
 
 
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────
