@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rota.clock import SystemClock
@@ -24,6 +25,19 @@ from rota.worker.agent import Agent
 from rota.worker.settings import WorkerSettings
 
 DUE = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+
+
+async def eventually(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait for something in the world outside (a file, a process) that tells nobody; return it."""
+    async with asyncio.timeout(seconds):
+        while not (found := holds()):
+            await asyncio.sleep(0.005)
+    return found
+
+
+async def written(path: Path) -> str:
+    """What stands in a file, once something does."""
+    return str(await eventually(lambda: path.exists() and path.read_text().strip()))
 
 
 class FakeServer:

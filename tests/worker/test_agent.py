@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from msgspec.structs import replace
-from tests.worker.fake_server import FakeServer
+from tests.worker.fake_server import FakeServer, written
 
 from rota.core.model import HttpTask, PythonTask
 from rota.wire.messages import Cancel, Drain, Goodbye, Permit, Ready, Returned, Started
@@ -51,7 +51,7 @@ async def test_an_at_most_once_attempt_starts_only_with_its_permit(server, tmp_p
 
 
 async def test_without_a_permit_the_attempt_goes_back(server, monkeypatch, tmp_path):
-    monkeypatch.setattr("rota.worker.agent._PERMIT_PATIENCE", 0.05)
+    monkeypatch.setattr("rota.worker.agent.PATIENCE", 0.05)
     order = server.order(f"touch {tmp_path}/ran", permit=True)
     await server.assign(order)
     returned = await server.until(lambda: server.report_of(order, Returned))
@@ -63,12 +63,10 @@ async def test_without_a_permit_the_attempt_goes_back(server, monkeypatch, tmp_p
 async def test_cancel_ends_the_tree_and_says_so(server, tmp_path):
     order = server.order(f"trap '' TERM; sleep 300 & echo $! > {tmp_path}/pid; wait; wait", kill_grace=0.1)
     await server.assign(order)
-    async with asyncio.timeout(10):
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            await asyncio.sleep(0.01)
+    pid = await written(tmp_path / "pid")
     await server.channel.send(Cancel(run_id=order.run_id, fence=order.fence))
     assert (await server.finished(order)).outcome == "cancelled"
-    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+    assert not Path("/proc", pid).exists()
 
 
 async def test_more_orders_than_slots_wait_their_turn_and_can_be_cancelled(server):

@@ -1,6 +1,5 @@
 """What is left when the keeper, the agent, or both are killed: nothing, and a report of what was lost."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -8,16 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.worker.fake_server import FakeServer
+from tests.worker.fake_server import FakeServer, eventually, written
 
 from rota.core.model import PythonTask
-from rota.worker.keeper import mark_of, marked_processes
 from rota.worker.keeper_link import FolderTaken, KeeperLink
+from rota.worker.processes import is_alive, mark_of, marked_processes
 
 HOST = """
 import asyncio, sys
 from pathlib import Path
-from tests.worker.fake_server import FakeServer
+from tests.worker.fake_server import FakeServer, eventually, written
 from rota.worker.settings import WorkerSettings
 
 async def main(state):
@@ -49,31 +48,14 @@ def daemon(pid_file: Path) -> str:
     return f"setsid sh -c 'setsid sh -c \"echo \\$\\$ > {pid_file}; exec sleep 300\" & sleep 300' & sleep 300"
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-async def written(path: Path) -> int:
-    """The number in a file, once it is there."""
-    async with asyncio.timeout(20):
-        while not path.exists() or not path.read_text().strip():
-            await asyncio.sleep(0.01)
-    return int(path.read_text())
-
-
 async def gone(*pids: int, seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        while any(map(is_alive, pids)):
-            await asyncio.sleep(0.005)
+    await eventually(lambda: not any(map(is_alive, pids)), seconds)
 
 
 async def test_a_killed_keeper_takes_everything_along_and_is_replaced(server, tmp_path):
     orders = [server.order(daemon(tmp_path / f"pid{number}")) for number in range(3)]
     await server.assign(*orders)
-    pids = [await written(tmp_path / f"pid{number}") for number in range(3)]
+    pids = [int(await written(tmp_path / f"pid{number}")) for number in range(3)]
     link = server.agent._executors.link
     os.kill(link.pid, signal.SIGKILL)
     for order in orders:
@@ -101,10 +83,7 @@ async def test_a_keeper_killed_again_and_again_under_load(server):
     link = server.agent._executors.link
     for number in range(4):
         await server.until(lambda n=number: len(server.reports) > 8 * n)
-        async with asyncio.timeout(10):
-            while not link.pid:
-                await asyncio.sleep(0.005)
-        os.kill(link.pid, signal.SIGKILL)
+        os.kill(await eventually(lambda: link.pid), signal.SIGKILL)
     outcomes = [(await server.finished(order)).outcome for order in orders]
     assert set(outcomes) <= {"succeeded", "lost"}
     assert outcomes.count("succeeded") >= 10
@@ -122,7 +101,7 @@ def start_host(state: Path, *commands: str) -> "subprocess.Popen[str]":
 async def test_a_killed_agent_leaves_no_process(tmp_path):
     pid_file = tmp_path / "pid"
     host = start_host(tmp_path / "state", daemon(pid_file))
-    pid = await written(pid_file)
+    pid = int(await written(pid_file))
     keeper = int(host.stdout.readline().split()[1])
     host.kill()
     host.wait()
@@ -133,7 +112,7 @@ async def test_a_killed_agent_leaves_no_process(tmp_path):
 async def test_when_both_are_killed_the_next_agent_clears_up_first(tmp_path, settings):
     pid_file = tmp_path / "pid"
     host = start_host(settings.state, daemon(pid_file))
-    pid = await written(pid_file)
+    pid = int(await written(pid_file))
     keeper = int(host.stdout.readline().split()[1])
     host.send_signal(signal.SIGSTOP)
     os.kill(keeper, signal.SIGKILL)

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.worker.fake_server import written
 
 from rota.core.model import PythonTask
 from rota.wire.messages import Cancel, Returned
@@ -194,9 +195,8 @@ async def test_cancel_ends_the_running_and_returns_the_waiting(server, jobs, tmp
     ]
     waiting = server.order(task("nothing"), cwd=jobs)
     await server.assign(*running, waiting)
-    async with asyncio.timeout(10):
-        while not all((tmp_path / f"p{n}").exists() for n in range(2)):
-            await asyncio.sleep(0.01)
+    await written(tmp_path / "p0")
+    await written(tmp_path / "p1")
     await server.channel.send(Cancel(run_id=waiting.run_id, fence=waiting.fence))
     await server.until(lambda: server.report_of(waiting, Returned))
     await server.channel.send(Cancel(run_id=running[0].run_id, fence=running[0].fence))
@@ -260,10 +260,7 @@ async def test_changed_code_is_run_in_a_fresh_process(server, jobs):
 async def test_a_killed_process_fails_its_attempt_with_the_signal(server, jobs, tmp_path):
     order = server.order(task("say_then_sleep", path=str(tmp_path / "pid"), seconds=60), cwd=jobs)
     await server.assign(order)
-    async with asyncio.timeout(10):
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            await asyncio.sleep(0.01)
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    os.kill(int(await written(tmp_path / "pid")), signal.SIGKILL)
     finished = await server.finished(order)
     assert (finished.outcome, finished.signal, finished.failure) == ("failed", 9, "signal")
     assert json.dumps(finished.result) == "null"

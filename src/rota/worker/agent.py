@@ -42,12 +42,11 @@ from rota.worker.executor import Executor
 from rota.worker.executors import Executors, make_executors
 from rota.worker.outbox import Outbox
 from rota.worker.output import Capture
+from rota.worker.pace import RIPE, Flushing, Ripening
+from rota.worker.permits import PATIENCE, Permits
 from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings
 
-RIPE: Final = 0.05  # seconds after which an attempt is said to be started
-_FLUSH: Final = 0.5  # seconds after which output is sent though its chunk is not full
-_PERMIT_PATIENCE: Final = 5.0
 _WAITED_TOO_LONG: Final = 2.0
 _BEAT: Final = 1.0
 _IDLE_BEATS: Final = 5
@@ -73,11 +72,9 @@ class Agent:
         self._executors: Executors | None = None
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._waiting: dict[str, deque[Attempt]] = {kind: deque() for kind in settings.capacity}
-        self._permits: dict[tuple[str, int], asyncio.TimerHandle] = {}
-        self._ripening: deque[Attempt] = deque()
-        self._ripener: asyncio.TimerHandle | None = None
-        self._unflushed: set[Capture] = set()
-        self._flusher: asyncio.TimerHandle | None = None
+        self._permits = Permits(self._boot_id, lambda attempt: attempt.give_back("no permit came in time"))
+        self._ripening = Ripening(clock.monotonic, self._ripened)
+        self._flushing = Flushing()
         self._highest_fence = 0
         self._draining = False
         self._drain_task: asyncio.Task[None] | None = None
@@ -151,9 +148,9 @@ class Agent:
             await self._empty.wait()
 
     def _cancel_timers(self) -> None:
-        for timer in (self._ripener, self._flusher, *self._permits.values()):
-            if timer is not None:
-                timer.cancel()
+        self._ripening.close()
+        self._flushing.close()
+        self._permits.close()
 
     # ── what the server says ─────────────────────────────────────────────────────────────────────────────
 
@@ -216,10 +213,7 @@ class Agent:
         self._drain_task = asyncio.create_task(_until_closed(self.drain(message.grace)))
 
     def _stop_attempt(self, attempt: Attempt, outcome: str, grace: float) -> None:
-        key = (attempt.order.run_id, attempt.order.fence)
-        timer = self._permits.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+        if self._permits.forget(attempt.order.run_id, attempt.order.fence):
             attempt.give_back("cancelled before it started")
         elif attempt in self._waiting[attempt.kind]:
             self._waiting[attempt.kind].remove(attempt)
@@ -240,7 +234,7 @@ class Agent:
         if not waiting:
             return
         executor = self._executor(kind)
-        while waiting and executor.takes(waiting[0], self._reserved(kind)):
+        while waiting and executor.takes(waiting[0], self._permits.count(kind)):
             attempt = waiting.popleft()
             if attempt.order.permit:
                 self._ask_permit(attempt)
@@ -253,29 +247,16 @@ class Agent:
         except Exception as error:  # noqa: BLE001 — the edge of one attempt: whatever it was, the others go on
             attempt.end(failed("start", f"the worker could not start the attempt: {type(error).__name__}: {error}"))
 
-    def _reserved(self, kind: str) -> int:
-        """Slots kept for attempts that wait for their permit."""
-        return sum(self._attempts[key].kind == kind for key in self._permits) if self._permits else 0
-
     def _ask_permit(self, attempt: Attempt) -> None:
         order = attempt.order
-        key = (order.run_id, order.fence)
-
-        def too_late() -> None:
-            del self._permits[key]
-            attempt.give_back(f"no permit came within {_PERMIT_PATIENCE:g} s")
-
-        self._permits[key] = asyncio.get_running_loop().call_later(_PERMIT_PATIENCE, too_late)
+        self._permits.wait_for(attempt, PATIENCE)
         self._outbox.report(Ready(run_id=order.run_id, attempt=order.attempt, fence=order.fence))
 
     def _permitted(self, message: FromServer) -> None:
-        """Start an at-most-once attempt; a permit is honoured once, in time, and in the boot it was given for."""
         assert isinstance(message, Permit)
-        key = (message.run_id, message.fence)
-        if message.boot_id != self._boot_id or key not in self._permits:
-            return
-        self._permits.pop(key).cancel()
-        self._start(self._attempts[key])
+        attempt = self._permits.use(message.run_id, message.fence, message.boot_id)
+        if attempt is not None:
+            self._start(attempt)
 
     # ── what becomes of attempts ─────────────────────────────────────────────────────────────────────────
 
@@ -285,9 +266,7 @@ class Agent:
         attempt.started = self._clock.now()
         if attempt.order.permit:
             self._say_started(attempt)
-        self._ripening.append(attempt)
-        if self._ripener is None:
-            self._ripener = asyncio.get_running_loop().call_later(RIPE, self._ripen)
+        self._ripening.add(attempt)
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Report it, its output first, and start the next."""
@@ -295,7 +274,7 @@ class Agent:
         if outcome.outcome == "rejected" and outcome.error:
             attempt.output.say(outcome.error)
         attempt.output.finish()
-        self._unflushed.discard(attempt.output)
+        self._flushing.remove(attempt.output)
         finished = attempt.finished or self._clock.now()
         self._outbox.report(
             Finished(
@@ -338,38 +317,15 @@ class Agent:
             Started(run_id=order.run_id, attempt=order.attempt, fence=order.fence, started=attempt.started)
         )
 
-    def _ripen(self) -> None:
-        """Attempts that have run for a while: say that they started, and follow them closely."""
-        self._ripener = None
-        ripe = self._clock.monotonic() - RIPE + 0.001
-        while self._ripening:
-            attempt = self._ripening[0]
-            if not attempt.is_over and attempt.begun is not None and attempt.begun > ripe:
-                delay = attempt.begun - ripe
-                self._ripener = asyncio.get_running_loop().call_later(delay, self._ripen)
-                return
-            self._ripening.popleft()
-            if not attempt.is_over:
-                self._credit.note_long(attempt.kind, RIPE)
-                if not attempt.order.permit:
-                    self._say_started(attempt)
-                self._executor(attempt.kind).ripen(attempt)
-
-    # ── output ───────────────────────────────────────────────────────────────────────────────────────────
+    def _ripened(self, attempt: Attempt) -> None:
+        """It has run for a while: say that it started, and follow it closely."""
+        self._credit.note_long(attempt.kind, RIPE)
+        if not attempt.order.permit:
+            self._say_started(attempt)
+        self._executor(attempt.kind).ripen(attempt)
 
     def _capture(self, order: AttemptOrder) -> Capture:
-        return Capture(order, self._clock, self._outbox.output, self._note_unflushed)
-
-    def _note_unflushed(self, capture: Capture) -> None:
-        self._unflushed.add(capture)
-        if self._flusher is None:
-            self._flusher = asyncio.get_running_loop().call_later(_FLUSH, self._flush)
-
-    def _flush(self) -> None:
-        self._flusher = None
-        captures, self._unflushed = self._unflushed, set()
-        for capture in captures:
-            capture.flush()
+        return Capture(order, self._clock, self._outbox.output, self._flushing.add)
 
     # ── heartbeats ───────────────────────────────────────────────────────────────────────────────────────
 

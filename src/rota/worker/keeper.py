@@ -1,6 +1,6 @@
 """The keeper: one small process per worker that starts the attempts' processes, watches them and ends them.
 
-Standard library only, started as a script, single-threaded. It is the reaper of everything below it (child
+Standard library only, single-threaded. It is the reaper of everything below it (child
 subreaper), so what daemonises itself still ends up here. It owns the time-out ladder: TERM, the grace, KILL of the
 whole tree. When the agent's socket closes it kills everything at once. It holds the lock on the state folder until
 its last child is dead, so a new agent never runs beside the remains of an old one.
@@ -10,8 +10,6 @@ ended, what it left behind is killed and counted. Members are found by parentage
 their environment; what clears its environment, leaves the group and daemonises escapes until the keeper ends.
 """
 
-import array
-import ctypes
 import fcntl
 import json
 import mmap
@@ -19,114 +17,30 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rota.worker.processes import (
+    MARK,
+    become_subreaper,
+    descendants_of,
+    group_of,
+    is_alive,
+    mark_of,
+    receive_with_descriptors,
+    send_signal,
+    signal_group,
+)
+
 PROTOCOL = 1
-MARK = "ROTA_TREE"  # environment variable that names the tree a process belongs to
 INLINE_LIMIT = 32 * 1024  # a longer message travels in a memory file
 BY_FILE = b"@"
-MOST_DESCRIPTORS = 250  # the kernel passes at most 253 with one message
 
-_SUBREAPER = 36
 _TICK = 0.2  # how often the clock is compared while deadlines exist: it also notices a suspended machine
 LOCK_PATIENCE = 15.0  # seconds that an old keeper may take to end its last child
 _RESET = [signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXFSZ]
-
-
-def become_subreaper() -> None:
-    """Let orphaned descendants become children of this process."""
-    ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0)
-
-
-def children_of(pid: int) -> list[int]:
-    """The children of all threads of `pid`; empty when it is gone."""
-    found: list[int] = []
-    try:
-        for thread in os.scandir(f"/proc/{pid}/task"):
-            with open(f"{thread.path}/children", "rb") as file:  # noqa: PTH123 — hot, and no Path needed
-                found += map(int, file.read().split())
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    return found
-
-
-def descendants_of(pid: int) -> Iterator[int]:
-    """Everything below `pid`, parents first."""
-    waiting = children_of(pid)
-    while waiting:
-        child = waiting.pop()
-        yield child
-        waiting += children_of(child)
-
-
-def mark_of(pid: int) -> str | None:
-    """The mark in the environment of `pid`, None without one or when it cannot be read."""
-    prefix = MARK.encode() + b"="
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-        for _ in range(3):
-            if environment or not os.readlink(f"/proc/{pid}/exe"):  # noqa: PTH115 — only whether it has one
-                break
-            time.sleep(0.001)  # it may be in the middle of exec, where its environment is empty for a moment
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return None
-    for entry in environment.split(b"\0"):
-        if entry.startswith(prefix):
-            return os.fsdecode(entry[len(prefix) :])
-    return None
-
-
-def marked_processes(prefix: str) -> Iterator[int]:
-    """All processes of this machine whose mark begins with `prefix`, except this one."""
-    for name in (entry.name for entry in os.scandir("/proc")):
-        if name.isdigit() and int(name) != os.getpid():
-            mark = mark_of(int(name))
-            if mark is not None and mark.startswith(prefix):
-                yield int(name)
-
-
-def send_signal(pid: int, number: int) -> bool:
-    """Signal `pid`; False when it belongs to somebody whom we may not signal."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
-    except PermissionError:
-        return False
-    return True
-
-
-def receive_with_descriptors(end: socket.socket, size: int) -> tuple[bytes, list[int]]:
-    """One packet and the descriptors that came with it, closed on exec; raise BlockingIOError when there is none.
-
-    `socket.recv_fds` will not do: before Python 3.12 it forgets its flags.
-    """
-    found = array.array("i")
-    space = socket.CMSG_SPACE(MOST_DESCRIPTORS * found.itemsize)
-    data, ancillary, _, _ = end.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(content[: len(content) - len(content) % found.itemsize])
-    return data, list(found)
-
-
-def _signal_group(group: int, number: int) -> None:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        pass  # an empty group, or one of processes that took another identity
-
-
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
 
 
 def _now() -> float:
@@ -183,6 +97,7 @@ class Keeper:
         self._mains: dict[int, Tree] = {}  # by pid
         self._orphans: dict[int, Tree] = {}  # by pid
         self._laddered: set[int] = set()  # keys of trees with a deadline or a kill to come
+        self._sweeping: dict[int, set[int]] = {}  # key of a tree → what was killed of it so far
         self._outgoing: list[list[Any]] = []
         self._nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._closed = False
@@ -209,6 +124,8 @@ class Keeper:
                     self._take()
             if self._laddered:
                 self._climb()
+            for key in tuple(self._sweeping):
+                self._sweep(key)
         self._end_everything()
 
     # ── what the agent says ──────────────────────────────────────────────────────────────────────────────
@@ -281,6 +198,8 @@ class Keeper:
 
     def _rest(self) -> float | None:
         """Seconds until the clock must be looked at again; None sleeps until something happens."""
+        if self._sweeping:
+            return 0.002
         if self._outgoing:
             return 0.05
         steps = [self._trees[key].next_step() for key in self._laddered]
@@ -308,16 +227,16 @@ class Keeper:
             return
         self._adopt()
         group = tree.pid if tree.status is None else 0
-        members = [pid for pid in tree.members() if not group or _group_of(pid) != group]
+        members = [pid for pid in tree.members() if not group or group_of(pid) != group]
         if group:
-            _signal_group(group, signal.SIGTERM)
+            signal_group(group, signal.SIGTERM)
         for pid in members:
             send_signal(pid, signal.SIGTERM)
 
     def _kill(self, tree: Tree) -> None:
         self._adopt()
         if tree.status is None:
-            _signal_group(tree.pid, signal.SIGKILL)
+            signal_group(tree.pid, signal.SIGKILL)
         for pid in tuple(tree.members()):
             send_signal(pid, signal.SIGKILL)
 
@@ -341,7 +260,7 @@ class Keeper:
     def _main_ended(self, tree: Tree) -> None:
         self._adopt(finishing=tree)
         tree.left = len(tree.orphans)
-        _signal_group(tree.pid, signal.SIGKILL)
+        signal_group(tree.pid, signal.SIGKILL)
         _, status, usage = os.wait4(tree.pid, 0)
         tree.status = status
         tree.note_usage(usage)
@@ -374,15 +293,17 @@ class Keeper:
         self._say(["over", tree.key, exit_code, number, tree.cpu, tree.memory, tree.why, tree.left])
 
     def _sweep(self, key: int) -> None:
-        """Kill what a warm process's attempt left behind, itself excepted."""
+        """Kill what a warm process's attempt left behind, itself excepted; say so once all of it is dead."""
         tree = self._trees.get(key)
-        killed = 0
-        if tree is not None and tree.status is None:
-            self._adopt()
-            for pid in tuple(tree.members()):
-                if pid != tree.pid:
-                    killed += send_signal(pid, signal.SIGKILL)
-        self._say(["swept", key, killed])
+        if tree is None or tree.status is not None:
+            self._sweeping.pop(key, None)
+            return  # it is over, which is said anyway
+        self._adopt()
+        living = [pid for pid in tree.members() if pid != tree.pid and is_alive(pid)]
+        killed = [pid for pid in living if send_signal(pid, signal.SIGKILL)]
+        self._sweeping.setdefault(key, set()).update(killed)
+        if not killed:
+            self._say(["swept", key, len(self._sweeping.pop(key))])
 
     def _adopt(self, finishing: Tree | None = None) -> None:
         """Find to which tree each orphan that has come to us belongs."""
@@ -399,7 +320,7 @@ class Keeper:
                 self._orphans[pid] = owner
 
     def _owner_of(self, pid: int, finishing: Tree | None) -> Tree | None:
-        group = _group_of(pid)
+        group = group_of(pid)
         if finishing is not None and group == finishing.pid:
             return finishing
         if group in self._mains:
@@ -483,7 +404,3 @@ def main(descriptor: int, state: Path, patience: float) -> int:
     become_subreaper()
     Keeper(agent).run()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))

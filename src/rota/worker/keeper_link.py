@@ -21,14 +21,10 @@ from typing import Any
 import msgspec
 
 from rota.core.errors import RotaError
-from rota.worker import keeper as keeper_program
-from rota.worker.keeper import (
-    BY_FILE,
-    INLINE_LIMIT,
-    LOCK_PATIENCE,
+from rota.worker.keeper import BY_FILE, INLINE_LIMIT, LOCK_PATIENCE, PROTOCOL
+from rota.worker.processes import (
     MARK,
     MOST_DESCRIPTORS,
-    PROTOCOL,
     become_subreaper,
     children_of,
     descendants_of,
@@ -39,6 +35,14 @@ from rota.worker.keeper import (
 _START_PATIENCE = 20.0
 _RECEIVE = 256 * 1024
 _RELAUNCH_REST = 0.5
+_PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from rota.worker.keeper import main
+sys.exit(main(int(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])))
+"""
+_ROOT = str(Path(__file__).parents[2])  # where the package is
 
 
 class FolderTaken(RotaError):
@@ -166,11 +170,10 @@ class KeeperLink:
         ours.setblocking(False)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        program = str(Path(keeper_program.__file__))
-        arguments = [str(theirs.fileno()), str(self._state), str(self._lock_patience)]
+        arguments = [_ROOT, str(theirs.fileno()), str(self._state), str(self._lock_patience)]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-X", "utf8", program, *arguments],
+                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _PROGRAM, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -179,7 +182,7 @@ class KeeperLink:
                 env={"LC_ALL": "C.UTF-8"},
             )
         except OSError as error:
-            raise KeeperFailed(f"{sys.executable} {program}: {error}") from error
+            raise KeeperFailed(f"{sys.executable} could not be started as the keeper: {error}") from error
         finally:
             theirs.close()
         self._socket = ours

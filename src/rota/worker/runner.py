@@ -88,20 +88,20 @@ class Runner:
             self.peak = -1
 
     def serve(self) -> None:
-        self.say({"ready": PROTOCOL, "version": sys.version.split()[0]})
+        self._say({"ready": PROTOCOL, "version": sys.version.split()[0]})
         while True:
-            request = self.next_request()
+            request = self._next_request()
             if request is None:
                 return
-            if self.code_has_changed():
-                self.say({"id": request["id"], "stale": True})
+            if self._code_has_changed():
+                self._say({"id": request["id"], "stale": True})
                 os.read(_GO, 8)  # never comes: the agent ends this process
             answer = self.attempt(request)
-            self.say(answer)
+            self._say(answer)
             if answer["wait"]:
                 os.read(_GO, 8)
 
-    def next_request(self) -> dict[str, Any] | None:
+    def _next_request(self) -> dict[str, Any] | None:
         data, descriptors, _, _ = socket.recv_fds(self.socket, _PACKET, 1)
         if not data:
             return None
@@ -112,40 +112,40 @@ class Runner:
         request: dict[str, Any] = json.loads(data)
         return request
 
-    def say(self, answer: dict[str, Any]) -> None:
+    def _say(self, answer: dict[str, Any]) -> None:
         self.socket.send(json.dumps(answer).encode())
 
     # ── one attempt ──────────────────────────────────────────────────────────────────────────────────────
 
     def attempt(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.prepare(request)
-        before = self.usage()
+        self._prepare(request)
+        before = self._usage()
         begin = time.monotonic()
         answer: dict[str, Any] = {"id": request["id"], "begin": begin}
         try:
-            answer.update(self.kept(self.called(request)))
+            answer.update(self._kept(self._called(request)))
         except NotFound as error:
             answer.update(failure="start", error=str(error))
         except SystemExit as error:
-            answer.update(self.exited(error))
+            answer.update(self._exited(error))
         except BaseException as error:  # whatever the function raises is its outcome, not ours
-            self.print_traceback(error)
-            answer.update(failure="exception", error=self.in_one_line(error))
-        self.flush()
-        had_children, living = self.children(before)
-        after = self.usage()
-        self.settle_out(request["run"]["fence"])
+            self._print_traceback(error)
+            answer.update(failure="exception", error=self._in_one_line(error))
+        self._flush()
+        had_children, living = self._children(before)
+        after = self._usage()
+        self._settle_out(request["run"]["fence"])
         answer.update(cpu=after["cpu"] - before["cpu"], memory=after["memory"], sweep=had_children or living)
-        answer["wait"] = answer["sweep"] or self.unread(1) > 0 or self.unread(2) > 0
+        answer["wait"] = answer["sweep"] or self._unread(1) > 0 or self._unread(2) > 0
         answer["end"] = time.monotonic()
         return answer
 
-    def prepare(self, request: dict[str, Any]) -> None:
+    def _prepare(self, request: dict[str, Any]) -> None:
         """Undo what the last attempt may have changed, and set this one's environment."""
         os.chdir(self.folder)
         os.umask(0o077)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        self.make_out()
+        self._make_out()
         wanted = {**self.environment, **request["env"], "ROTA_OUT": self.out}
         for name in set(os.environ) - set(wanted):
             del os.environ[name]
@@ -155,7 +155,7 @@ class Runner:
         if self.peak >= 0:
             os.write(self.peak, b"5")  # begin to measure the peak memory anew
 
-    def make_out(self) -> None:
+    def _make_out(self) -> None:
         """See that there is an empty folder for the attempt's files."""
         if not self.out:
             self.out_count += 1
@@ -163,7 +163,7 @@ class Runner:
             os.mkdir(self.out, 0o700)
             self.out_changed = os.stat(self.out).st_ctime_ns
 
-    def settle_out(self, fence: int) -> None:
+    def _settle_out(self, fence: int) -> None:
         """Leave files that the attempt wrote where they are, reachable by its fence."""
         try:
             if os.stat(self.out).st_ctime_ns == self.out_changed:
@@ -178,12 +178,12 @@ class Runner:
                 pass  # only the short name is missing
         self.out = ""
 
-    def called(self, request: dict[str, Any]) -> Any:
+    def _called(self, request: dict[str, Any]) -> Any:
         name = request["function"]
         function = self.functions.get(name)
         if function is None:
             function = self.functions[name] = Function(find(name, self.folder))
-            self.remember_files()
+            self._remember_files()
         arguments = dict(request["arguments"])
         if function.wants_run and "run" not in arguments:
             arguments["run"] = Run(request["run"])
@@ -192,7 +192,7 @@ class Runner:
             value = asyncio.run(value)
         return value
 
-    def kept(self, value: Any) -> dict[str, Any]:
+    def _kept(self, value: Any) -> dict[str, Any]:
         """The result as far as it can be kept."""
         if value is None:
             return {}
@@ -206,7 +206,7 @@ class Runner:
             return {}
         return {"result": value}
 
-    def exited(self, error: SystemExit) -> dict[str, Any]:
+    def _exited(self, error: SystemExit) -> dict[str, Any]:
         code = error.code
         if code is None or code == 0:
             return {"exit": 0}
@@ -215,7 +215,7 @@ class Runner:
             code = 1
         return {"exit": code & 0xFF, "failure": "exit", "error": f"sys.exit({code})"}
 
-    def in_one_line(self, error: BaseException) -> str:
+    def _in_one_line(self, error: BaseException) -> str:
         try:
             text = str(error)
         except Exception:  # a broken __str__ must not end the process
@@ -223,7 +223,7 @@ class Runner:
         line = type(error).__name__ + (": " + text if text else "")
         return line if len(line) <= 2000 else line[:2000] + "…"
 
-    def print_traceback(self, error: BaseException) -> None:
+    def _print_traceback(self, error: BaseException) -> None:
         """The traceback without our own frames."""
         frames = error.__traceback__
         while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
@@ -235,7 +235,7 @@ class Runner:
 
     # ── what an attempt leaves behind ────────────────────────────────────────────────────────────────────
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             try:
                 if stream is not None:
@@ -243,7 +243,7 @@ class Runner:
             except Exception:  # closed or replaced by the function: then there is nothing to flush
                 pass
 
-    def unread(self, descriptor: int) -> int:
+    def _unread(self, descriptor: int) -> int:
         """Bytes in the pipe that the agent has not read."""
         count = array.array("i", [0])
         try:
@@ -252,7 +252,7 @@ class Runner:
             return 0
         return count[0]
 
-    def children(self, before: dict[str, Any]) -> tuple[bool, bool]:
+    def _children(self, before: dict[str, Any]) -> tuple[bool, bool]:
         """Whether the attempt had processes that have ended, and whether some may be left."""
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -261,7 +261,7 @@ class Runner:
             living = False
         return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt != before["child_faults"], living
 
-    def usage(self) -> dict[str, Any]:
+    def _usage(self) -> dict[str, Any]:
         own = resource.getrusage(resource.RUSAGE_SELF)
         theirs = resource.getrusage(resource.RUSAGE_CHILDREN)
         return {
@@ -272,17 +272,17 @@ class Runner:
 
     # ── code that changes ────────────────────────────────────────────────────────────────────────────────
 
-    def remember_files(self) -> None:
+    def _remember_files(self) -> None:
         for module in list(sys.modules.values()):
             file = getattr(module, "__file__", None)
             if file and file.startswith(self.folder + os.sep) and file not in self.files:
                 self.files[file] = changed_at(file)
 
-    def code_has_changed(self) -> bool:
+    def _code_has_changed(self) -> bool:
         now = time.monotonic()
         if now - self.looked < _LOOK_AT_FILES:
             return False
-        self.remember_files()
+        self._remember_files()
         self.looked = now
         return any(changed_at(file) != known for file, known in self.files.items())
 

@@ -14,10 +14,10 @@ from rota.wire.messages import AttemptOrder
 from rota.worker import runner as runner_program
 from rota.worker.attempt import Attempt
 from rota.worker.folders import Folder
-from rota.worker.keeper import receive_with_descriptors
 from rota.worker.keeper_link import memory_file
 from rota.worker.output import STDERR, STDOUT
 from rota.worker.pipes import Gate, OutputPipe
+from rota.worker.processes import receive_with_descriptors
 
 PROGRAM: Final = str(Path(runner_program.__file__))
 _INLINE: Final = 48 * 1024
