@@ -59,8 +59,8 @@ class Screen:
 def on_a_terminal(folder: Path, *arguments: str, **environment: str) -> Iterator[Screen]:
     """Run a command on a terminal of 100 columns."""
     ours, theirs = pty.openpty()
-    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **environment}
-    variables.pop("NO_COLOR", None)
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    variables = {**inherited, "TERM": "xterm", "COLUMNS": "100", **environment}
     command = [sys.executable, "-c", BECOME, *rota_command(), *arguments]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=variables, cwd=folder)
     os.close(theirs)
