@@ -269,3 +269,12 @@ async def test_a_killed_process_fails_its_attempt_with_the_signal(server, jobs, 
 async def test_a_large_argument_arrives_whole(server, jobs):
     finished, _ = await server.run(task("add", a="x" * 300_000, b="y"), cwd=jobs)
     assert finished.outcome == "succeeded"
+
+
+async def test_text_that_is_no_unicode_fails_only_its_own_attempt(server, jobs):
+    finished, _ = await server.run(task("add", a="\ud800"), cwd=jobs)
+    assert (finished.outcome, finished.failure) == ("failed", "start")
+    assert (await server.run(task("add", a=1), cwd=jobs))[0].result == 2
+    finished, _ = await server.run("true", env={"A": "\ud800"})
+    assert (finished.outcome, finished.failure) == ("failed", "start")
+    assert (await server.run("echo ok"))[1] == "ok\n"

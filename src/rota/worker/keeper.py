@@ -275,11 +275,11 @@ class Keeper:
             owner.orphans.discard(pid)
             owner.note_usage(usage)
             if owner.status is not None:
+                self._adopt()  # its own children have come to us by its death
                 self._settle(owner)
 
     def _settle(self, tree: Tree) -> None:
         """Kill what a finished tree left behind; say so once nothing is left."""
-        self._adopt()
         for pid in tuple(tree.orphans):
             if not send_signal(pid, signal.SIGKILL):
                 self._orphans.pop(pid, None)  # it took another identity; waiting for it would wait for ever

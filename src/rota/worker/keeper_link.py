@@ -42,6 +42,7 @@ sys.path.insert(0, sys.argv[1])
 from rota.worker.keeper import main
 sys.exit(main(int(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])))
 """
+_decode = msgspec.json.Decoder().decode
 _ROOT = str(Path(__file__).parents[2])  # where the package is
 
 
@@ -196,14 +197,14 @@ class KeeperLink:
             raise KeeperFailed(f"the keeper did not say that it is ready: {error!r}") from error
         if not data:
             raise KeeperFailed("the keeper ended at once")
-        verb, _, detail = [*json.loads(data)[0], None][:3]
+        verb, _, detail = [*_decode(data)[0], None][:3]
         if verb == "locked":
             await self.stop()
             raise FolderTaken(
                 f"{self._state} is used by process {detail}",
                 hint="stop the other one, or give this worker a folder of its own",
             )
-        if verb != "ready" or json.loads(data)[0][1] != PROTOCOL:
+        if verb != "ready" or _decode(data)[0][1] != PROTOCOL:
             raise KeeperFailed(f"the keeper speaks another protocol: {data[:100]!r}")
 
     def _listen(self) -> None:
@@ -223,7 +224,7 @@ class KeeperLink:
         self._flushing = False
         while self._pending and self._socket is not None:
             messages, descriptors = self._batch()
-            data = json.dumps(messages).encode()
+            data = json.dumps(messages).encode()  # not msgspec: it refuses half surrogates, which a job may contain
             if not self._send(data, descriptors):
                 self._flushing = True  # the keeper is busy: try again shortly
                 asyncio.get_running_loop().call_later(0.005, self._flush)
@@ -271,7 +272,7 @@ class KeeperLink:
         if not data:
             self._keeper_died()
             return
-        for verb, key, *details in json.loads(data):
+        for verb, key, *details in _decode(data):
             event = msgspec.convert(details, _EVENTS[verb])
             listener = self._listeners.pop(key, None) if isinstance(event, _FINAL) else self._listeners.get(key)
             if listener is not None:
@@ -325,7 +326,7 @@ class KeeperLink:
                 data = self._socket.recv(_RECEIVE)
             except OSError:
                 data = b""
-            if data and json.loads(data)[0][0] == "ready":
+            if data and _decode(data)[0][0] == "ready":
                 self._listen()
             else:
                 self._keeper_died()

@@ -114,14 +114,14 @@ class PythonExecutor:
             try:
                 place = self._place_of(attempt)
                 runner = self._runner_for(place)
+                if runner is None or not self._send(runner, attempt):
+                    return
             except UserRefused as refusal:
                 self._backlog.popleft().end(rejected(str(refusal)))
                 continue
             except (OSError, ValueError) as error:
                 self._backlog.popleft().end(failed("start", str(error)))
                 continue
-            if runner is None or not self._send(runner, attempt):
-                return
             self._backlog.popleft()
 
     def _place_of(self, attempt: Attempt) -> Place:

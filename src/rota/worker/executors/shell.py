@@ -84,7 +84,11 @@ class ShellExecutor:
         return []
 
     async def close(self) -> None:
-        """Nothing is held beyond the attempts."""
+        """The keeper ends the processes; here only the descriptors go."""
+        for running in self._running.values():
+            running.output.close()
+            running.errors.close()
+        self._running.clear()
 
     def _launch(self, attempt: Attempt, task: ShellTask, identity: Identity) -> None:
         order = attempt.order
