@@ -7,7 +7,8 @@ from cyclopts import Parameter
 from rota.cli import times
 from rota.cli.common import Query, Show
 from rota.cli.connection import Server
-from rota.cli.terminal import STATE_GLYPHS, Cell, Screen, state_cell
+from rota.cli.terminal import Cell, Screen, state_cell
+from rota.core.glyphs import STATE_GLYPHS
 from rota.core.query_language import quote
 
 Limit = Annotated[int, Parameter(help="At most so many.")]

@@ -11,9 +11,10 @@ from rota import __version__
 from rota.cli import exits, times
 from rota.cli.common import Flag, Reference, Show
 from rota.cli.connection import Server
-from rota.cli.terminal import STATE_GLYPHS, Screen, plain
+from rota.cli.terminal import Screen, plain
 from rota.client.client import Client
 from rota.core.errors import Invalid
+from rota.core.glyphs import STATE_GLYPHS
 from rota.core.units import parse_duration
 
 Document = dict[str, Any]

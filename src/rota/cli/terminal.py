@@ -15,23 +15,12 @@ from typing import Any, Final, NamedTuple, TextIO
 
 from rich.cells import cell_len
 
+from rota.core.glyphs import STATE_GLYPHS
+
 _SGR: Final = re.compile(r"\x1b\[[0-9;:]{0,64}m")
 _RESET: Final = "\x1b[0m"
 _STYLES: Final = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1", "busy": "36"}
 
-STATE_GLYPHS: Final = {
-    "queued": "◷",
-    "starting": "▷",
-    "running": "▶",
-    "succeeded": "✓",
-    "failed": "✕",
-    "timed-out": "⧗",
-    "cancelled": "⊘",
-    "skipped": "↷",
-    "missed": "∅",
-    "lost": "⚡",
-    "rejected": "✕",
-}
 _STATE_STYLES: Final = {
     "succeeded": "good",
     "failed": "bad",

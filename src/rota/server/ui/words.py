@@ -4,28 +4,11 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from rota.core.glyphs import CONDITION_GLYPHS, STATE_GLYPHS
 from rota.core.units import format_rough, format_size
 from rota.server.queries.shapes import JobView
 
-GLYPHS: Final = {
-    "queued": "◷",
-    "starting": "▷",
-    "running": "▶",
-    "succeeded": "✓",
-    "failed": "✕",
-    "timed-out": "⧗",
-    "cancelled": "⊘",
-    "skipped": "↷",
-    "missed": "∅",
-    "lost": "⚡",
-    "rejected": "⊗",
-    "paused": "‖",
-    "failing": "✕",
-    "late": "◔",
-    "broken": "!",
-    "new": "·",
-    "shadow": "◌",
-}
+GLYPHS: Final = {**STATE_GLYPHS, **CONDITION_GLYPHS}
 
 
 class Status(NamedTuple):
