@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REFUSED = {
     r"\b(?:TO[D]O|FIX[M]E|X[X]X)\b": "something left undone: do it, or open an issue",
     r"(?<![\w.])/(?:root|work)/\w": "a path of one machine",
-    r"(?<![\w.])/home/(?!rota\b|you\b|alice\b|ada\b|USER\b|\w\b)\w": "a path of one machine",
+    r"(?<![\w.])/home/(?!rota\b|you\b|alice\b|ada\b|me\b|USER\b|\w\b)\w": "a path of one machine",
     r"pypi\.or[g]|pythonhosted\.or[g]|registry\.npmj[s]\.": "a host that packages are fetched from",
     r"(?:\.\./)+share[d]\b": "something outside the repository",
 }

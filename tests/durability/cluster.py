@@ -96,20 +96,22 @@ class Cluster:
         known = {process.pid for process in below}
         return below + [process for process in processes.marked(f"{self.data}/") if process.pid not in known]
 
-    def kill_keeper(self) -> list[Process]:
-        """kill -9 the keeper alone, and return what lived below it."""
+    def kill_keeper(self) -> list[Process] | None:
+        """kill -9 the keeper alone, and return what lived below it; None when there was no keeper to kill."""
         keeper = self.keeper()
         if keeper is None:
-            return []
+            return None
         below = processes.descendants(keeper.pid)
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.kill(keeper.pid, signal.SIGKILL)
-        return below
+        except ProcessLookupError:
+            return None
+        return [keeper, *below]
 
     def keeper(self) -> Process | None:
-        """The keeper of the worker inside."""
-        for process in processes.descendants(self.server.pid):
-            if "keeper.py" in processes.describe(process):
+        """The keeper of the worker inside: the server's own child that says so, however it was started."""
+        for process in processes.children(self.server.pid):
+            if "keeper" in processes.describe(process):
                 return process
         return None
 
@@ -184,7 +186,10 @@ class Cluster:
         copy.mkdir()
         for path in self.data.glob("rota.db*"):
             shutil.copy(path, copy / path.name)
-        with contextlib.closing(sqlite3.connect(copy / "rota.db")) as database:
-            damage = [row[0] for row in database.execute("PRAGMA integrity_check")]
-            damage += [f"foreign key: {row}" for row in database.execute("PRAGMA foreign_key_check")]
+        try:
+            with contextlib.closing(sqlite3.connect(copy / "rota.db")) as database:
+                damage = [row[0] for row in database.execute("PRAGMA integrity_check")]
+                damage += [f"foreign key: {row}" for row in database.execute("PRAGMA foreign_key_check")]
+        except sqlite3.DatabaseError as error:
+            return f"unreadable: {error}"
         return "ok" if damage == ["ok"] else "; ".join(damage)

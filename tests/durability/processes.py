@@ -29,6 +29,11 @@ def alive(process: Process) -> bool:
     return find(process.pid) == process
 
 
+def children(pid: int) -> list[Process]:
+    """The living processes that a process started itself, or that fell to it."""
+    return [process for process in descendants(pid) if (fields := _stat(process.pid)) and int(fields[1]) == pid]
+
+
 def descendants(pid: int) -> list[Process]:
     """All living descendants of a process."""
     children: dict[int, list[int]] = {}
