@@ -170,7 +170,7 @@ class Keeper:
         try:
             os.chdir(order["cwd"])
         except (OSError, ValueError) as error:
-            self._say(["failed", key, getattr(error, "errno", 0) or 0, "cwd", str(error)])
+            self._say(["failed", key, getattr(error, "errno", 0) or 0, "cwd", order["cwd"]])
             return
         argv = order["argv"]
         try:

@@ -74,7 +74,7 @@ class SpawnFailed(msgspec.Struct, frozen=True, array_like=True):
 
     errno: int
     where: str  # "cwd" or "argv"
-    message: str
+    message: str  # the folder, or what the system said
 
 
 class Swept(msgspec.Struct, frozen=True, array_like=True):

@@ -140,7 +140,7 @@ def _outcome(attempt: Attempt, event: TreeEvent) -> Outcome:
         case TreeOver():
             return _outcome_of_end(attempt, event)
         case SpawnFailed():
-            return failed("start", _why_not_started(attempt, event))
+            return failed("start", _why_not_started(event))
         case _:
             assert isinstance(event, KeeperDied)
             return Outcome(outcome="lost", error="the keeper process of this worker died, and the attempt with it")
@@ -164,11 +164,13 @@ def _outcome_of_end(attempt: Attempt, event: TreeOver) -> Outcome:
     return Outcome(outcome="succeeded", exit=0, usage=usage)
 
 
-def _why_not_started(attempt: Attempt, event: SpawnFailed) -> str:
+def _why_not_started(event: SpawnFailed) -> str:
     if event.where == "cwd":
         folder = attempt.order.cwd
         reason = os.strerror(event.errno)
-        return f"the working folder {folder} cannot be entered: {reason}; `cwd:` must exist on the worker"
+        return (
+            f"the working folder {folder} cannot be entered: {event.message or reason}; `cwd:` must exist on the worker"
+        )
     if event.errno == errno.E2BIG:
         return (
             "the command, its environment and its parameters are too long for this machine "
