@@ -333,6 +333,14 @@ def test_doctor_of_a_running_installation(live: Command, installation: RunningRo
     assert found["server"] == found["store"] == found["clock"] == found["workers"] == found["data"] == "ok"
 
 
+def test_a_second_server_on_the_same_folder_or_port_is_told_so(live: Command, installation: RunningRota) -> None:
+    done = live("up", "--data", str(installation.data), "--no-open", expect=5)
+    assert "is already in use by process" in done.err
+    port = live("open", "--json").json["url"].split(":")[2].split("/")[0]
+    taken = live("up", "--data", "other", "--port", port, "--no-open", expect=5)
+    assert f"port {port}" in taken.err
+
+
 def test_the_nearest_data_folder_counts(
     live: Command, installation: RunningRota, monkeypatch: pytest.MonkeyPatch
 ) -> None:

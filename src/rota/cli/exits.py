@@ -58,7 +58,11 @@ _OF_ERROR: Final[tuple[tuple[type[RotaError], int], ...]] = (
     (ServerFailed, UNEXPECTED),
 )
 
+_TAKEN: Final = frozenset({"FOLDER_TAKEN", "PORT_TAKEN"})  # by code: they are errors of the server's own package
+
 
 def exit_code(error: RotaError) -> int:
     """The code a command ends with after `error`."""
+    if error.code in _TAKEN:
+        return CONFLICT
     return next((code for kind, code in _OF_ERROR if isinstance(error, kind)), UNEXPECTED)
