@@ -166,11 +166,8 @@ def _outcome_of_end(attempt: Attempt, event: TreeOver) -> Outcome:
 
 def _why_not_started(event: SpawnFailed) -> str:
     if event.where == "cwd":
-        folder = attempt.order.cwd
         reason = os.strerror(event.errno)
-        return (
-            f"the working folder {folder} cannot be entered: {event.message or reason}; `cwd:` must exist on the worker"
-        )
+        return f"the working folder {event.message} cannot be entered: {reason}; `cwd:` must exist on the worker"
     if event.errno == errno.E2BIG:
         return (
             "the command, its environment and its parameters are too long for this machine "
