@@ -204,7 +204,7 @@ def on_ended(run: Run, event: Ended, spec: JobSpec, now: datetime, rng: Random) 
     failure = event.failure or _KIND_OF_OUTCOME.get(event.outcome, "exit")
     if retry.is_retried(spec.retry, failures, failure):
         at = retry.retry_at(spec.retry, failures, now, rng)
-        params = {"attempt": attempt.number, "failure": event.error or failure, "at": at.isoformat()}
+        params = {"attempt": attempt.number, "failure": event.error or failure, "at": f"{at:%Y-%m-%dT%H:%M:%SZ}"}
         reason = Reason(code="RETRY_WAIT", params=params)
         return Requeue(attempt=attempt, ready_at=at, reason=reason, failures=failures, losses=run.losses)
     return Finish(**_failed(event, spec), attempt=attempt, at=event.finished)
