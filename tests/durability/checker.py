@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import pairwise
 
-from history import Definition, GapRow, History, JobHistory, Row
+from history import Definition, GapRow, History, JobHistory, Kill, Row
 from oracle import expected
 from probe import Event
 
@@ -132,16 +132,21 @@ def attempts_follow_each_other(history: History) -> Iterator[str]:
             yield from _follows(run, earlier, later, ends.get((run, earlier.fence)), history.kills)
 
 
-def _follows(run: str, earlier: Event, later: Event, end: float | None, kills: list[float]) -> Iterator[str]:
+def _follows(run: str, earlier: Event, later: Event, end: float | None, kills: list[Kill]) -> Iterator[str]:
     if later.fence == earlier.fence:
         yield f"{later.job}: run {run} started twice under the fence {later.fence}"
     elif later.fence < earlier.fence:
         yield f"{later.job}: run {run} started under the fence {later.fence} after {earlier.fence}"
     elif end is not None and later.uptime + CLOCK_GRAIN < end:
         yield f"{later.job}: run {run} had two attempts alive at once, {earlier.attempt} and {later.attempt}"
-    elif end is None and not any(earlier.uptime - CLOCK_GRAIN <= kill <= later.uptime + CLOCK_GRAIN for kill in kills):
+    elif end is None and not any(_took(kill, earlier, later) for kill in kills):
         again = f"was started again ({later.attempt}) though attempt {earlier.attempt} was not killed"
         yield f"{later.job}: run {run} {again}"
+
+
+def _took(kill: Kill, earlier: Event, later: Event) -> bool:
+    """Whether the earlier attempt can have died of this kill: it had begun by the burial, the later one not before."""
+    return earlier.uptime <= kill.buried + CLOCK_GRAIN and kill.struck - CLOCK_GRAIN <= later.uptime
 
 
 def probes_are_known_attempts(history: History) -> Iterator[str]:

@@ -53,6 +53,14 @@ class Acknowledged:
     run: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """A kill -9: it fell after `struck`, and by `buried` whatever died of it had been seen dead (uptimes)."""
+
+    struck: float
+    buried: float
+
+
 @dataclass(kw_only=True)
 class JobHistory:
     """What was asked of one job, oldest first, and what may be expected of its attempts."""
@@ -72,6 +80,6 @@ class History:
     rows: list[Row] = field(default_factory=list)
     gaps: list[GapRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    kills: list[float] = field(default_factory=list)  # uptime of every kill -9
+    kills: list[Kill] = field(default_factory=list)
     acknowledged: list[Acknowledged] = field(default_factory=list)
     until: datetime | None = None  # instants after this one are not judged

@@ -7,7 +7,7 @@ from pathlib import Path
 import probe
 import pytest
 from checker import check, instants
-from history import Acknowledged, Definition, GapRow, History, JobHistory, Row, Window
+from history import Acknowledged, Definition, GapRow, History, JobHistory, Kill, Row, Window
 from oracle import expected
 from probe import Event
 
@@ -39,7 +39,7 @@ def clean() -> History:
         ],
         pauses=[(window(4.4, 4.6), window(8.4, 8.6))],
     )
-    history = History(jobs={"d/every": job}, kills=[103.5])
+    history = History(jobs={"d/every": job}, kills=[Kill(struck=103.4, buried=103.6)])
     for second in (1, 2, 3, 4, 9, 10):
         run = f"run-{second}"
         fences = ((1, 30), (2, 31)) if second == 3 else ((1, second * 10),)
@@ -127,7 +127,14 @@ PLANTED: dict[str, tuple[Callable[[History], None], str]] = {
         "had two attempts alive at once, 1 and 2",
     ),
     "started again without a kill": (lambda h: h.kills.clear(), "started again (2) though attempt 1 was not killed"),
-    "kill of another time": (lambda h: h.kills.__setitem__(0, 105.0), "though attempt 1 was not killed"),
+    "kill of another time": (
+        lambda h: h.kills.__setitem__(0, Kill(struck=105.0, buried=105.2)),
+        "though attempt 1 was not killed",
+    ),
+    "kill of an earlier time": (
+        lambda h: h.kills.__setitem__(0, Kill(struck=102.0, buried=102.5)),
+        "though attempt 1 was not killed",
+    ),
     "ran off the record": (
         lambda h: replace_events(h, lambda e: True, event("start", 101, "ghost", 1, 77)),
         "run ghost fence 77 ran and is on no record",
@@ -161,6 +168,19 @@ def test_planted_violation_is_caught(name: str) -> None:
     history = clean()
     plant(history)
     assert any(sentence in violation for violation in check(history)), check(history)
+
+
+@pytest.mark.parametrize("started", [103.3, 103.4, 103.5, 103.6])
+def test_an_attempt_that_began_while_the_blow_fell_died_of_it(started: float) -> None:
+    history = clean()
+    replace_events(history, lambda one: (one.run, one.fence) != ("run-3", 30), event("start", started, "run-3", 1, 30))
+    assert check(history) == []
+
+
+def test_an_attempt_that_began_after_the_burial_did_not_die_of_it() -> None:
+    history = clean()
+    replace_events(history, lambda one: (one.run, one.fence) != ("run-3", 30), event("start", 103.7, "run-3", 1, 30))
+    assert any("though attempt 1 was not killed" in one for one in check(history))
 
 
 def test_instants_during_an_edit_may_be_either() -> None:

@@ -17,8 +17,18 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "jobs").mkdir()
     own = Cluster(tmp_path, "--jobs", str(tmp_path / "jobs"))
     own.start()
+    await_worker(own)
     yield own
     own.end()
+
+
+def await_worker(cluster: Cluster) -> None:
+    """Wait until the worker inside has said that it is there."""
+    for _ in range(200):
+        if any(worker["state"] == "up" for worker in cluster.get("/api/v1/workers")["items"]):
+            return
+        assert not cluster.ends_within(0.05), cluster.tail()
+    raise AssertionError(cluster.tail())
 
 
 def test_the_keeper_is_found_hit_and_replaced(cluster: Cluster) -> None:

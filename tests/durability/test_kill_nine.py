@@ -16,7 +16,7 @@ import processes
 import pytest
 from checker import check
 from cluster import CHILDREN_MAY_LIVE, Cluster
-from history import GapRow, History, Row
+from history import GapRow, History, Kill, Row
 from workload import HAND, Client, Target, job_file, specs
 
 KILLS = int(os.environ.get("ROTA_KILLS", "50"))
@@ -32,6 +32,7 @@ class Nemesis:
         self._random = random
         self.servers = 0
         self.keepers = 0  # keepers that were killed alone
+        self.resigned = 0  # servers that had ended by themselves before they were struck
         self.bereaved = 0  # those of them that had something running below them
         self.left_alive: list[str] = []
 
@@ -46,8 +47,9 @@ class Nemesis:
             if self._random.random() < 0.3:
                 self._strike_keeper()
                 self._wait(self._random.uniform(0.0, 1.0))
-        self._history.kills.append(probe.uptime())
-        self._bury(self._cluster.kill_server(), "the server")
+        self.resigned += self._cluster.ends_within(0.0)
+        struck = probe.uptime()
+        self._bury(self._cluster.kill_server(), "the server", struck)
         self.servers += 1
         if self.servers % 10 == 0:
             assert self._cluster.integrity() == "ok"
@@ -55,17 +57,18 @@ class Nemesis:
 
     def _strike_keeper(self) -> None:
         """Only a blow that hit counts: one into the air would excuse attempts that nothing killed."""
-        moment = probe.uptime()
+        struck = probe.uptime()
         dead = self._cluster.kill_keeper()
         if dead is None:
             return
-        self._history.kills.append(moment)
         self.keepers += 1
         self.bereaved += len(dead) > 1
-        self._bury(dead, "the keeper")
+        self._bury(dead, "the keeper", struck)
 
-    def _bury(self, children: list[processes.Process], killed: str) -> None:
-        for process in processes.survivors(children, CHILDREN_MAY_LIVE):
+    def _bury(self, children: list[processes.Process], killed: str, struck: float) -> None:
+        left = processes.survivors(children, CHILDREN_MAY_LIVE)
+        self._history.kills.append(Kill(struck=struck, buried=probe.uptime()))
+        for process in left:
             self.left_alive.append(f"{processes.describe(process)} outlived {killed} by {CHILDREN_MAY_LIVE:g} s")
 
     def _wait(self, seconds: float) -> None:
@@ -131,6 +134,7 @@ def summary(history: History, nemesis: Nemesis, client: Client) -> str:
     again = sum(len(row.attempts) > 1 for row in history.rows)
     return (
         f"{nemesis.servers} kills of the server, {nemesis.keepers} of the keeper alone ({nemesis.bereaved} at work), "
+        f"{nemesis.resigned} servers gone by themselves, "
         f"{len(history.rows)} runs {states}, "
         f"{again} tried again, {len(history.gaps)} gaps, {len(history.events)} probe lines, {client.done} calls"
     )
@@ -162,6 +166,7 @@ def test_kill_nine(cluster: Cluster, target: Target, tmp_path: Path) -> None:
     collect(cluster, history, began)
     history.events = probe.read_events(tmp_path / "probe")
     print(summary(history, nemesis, client))
+    (tmp_path / "kills").write_text("".join(f"{kill.struck:.2f} {kill.buried:.2f}\n" for kill in history.kills))
     assert cluster.stop() == 0
     assert cluster.integrity() == "ok"
     assert processes.marked(f"{cluster.data}/") == []
