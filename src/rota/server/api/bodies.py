@@ -20,6 +20,9 @@ _T = TypeVar("_T")
 _P = TypeVar("_P", bound=Parameters)
 
 
+_TWINS: Final = json.JSONDecoder(object_pairs_hook=lambda pairs: _refuse_twins(pairs))
+
+
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, or TooLarge as soon as it is longer than `limit`."""
     declared = request.headers.get("content-length", "")
@@ -48,13 +51,13 @@ def check_media_type(request: Request, route: Route[Any, Any]) -> str:
 
 
 def decode_json(raw: bytes, kind: type[_T]) -> _T:
-    """The value of type `kind` in `raw`; raises Invalid with the place."""
+    """The value of type `kind` in `raw`; raises Invalid with the place, also for a key that is there twice."""
     check_depth(raw)
     try:
         value = msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"the body is not what is expected here: {error}", hint=_hint(kind)) from error
-    json.loads(raw, object_pairs_hook=_refuse_twins)
+    _TWINS.decode(raw.decode())
     return value
 
 
