@@ -20,9 +20,6 @@ _T = TypeVar("_T")
 _P = TypeVar("_P", bound=Parameters)
 
 
-_TWINS: Final = json.JSONDecoder(object_pairs_hook=lambda pairs: _refuse_twins(pairs))
-
-
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, or TooLarge as soon as it is longer than `limit`."""
     declared = request.headers.get("content-length", "")
@@ -67,6 +64,9 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
     if len(set(keys)) < len(keys):
         twin = next(key for place, key in enumerate(keys) if key in keys[:place])
         raise Invalid(f'the key "{twin[:100]}" is there twice in one object', hint="keep one of them")
+
+
+_TWINS: Final = json.JSONDecoder(object_pairs_hook=_refuse_twins)
 
 
 def check_depth(raw: bytes) -> None:
