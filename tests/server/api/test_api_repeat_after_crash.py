@@ -44,3 +44,17 @@ async def test_keys_of_different_callers_are_different(rota: Installation) -> No
         async with rota.client(scope, **{"Idempotency-Key": "one"}) as client:
             runs.add((await client.post("/api/v1/jobs/web/fetch/runs", json={})).json()["id"])
     assert len(runs) == 2
+
+
+async def test_retry(rota: Installation) -> None:
+    await rota.apply("web/fetch")
+    async with rota.client() as client:
+        run = (await client.post("/api/v1/jobs/web/fetch/runs", json={})).json()["id"]
+        assert (await client.post(f"/api/v1/runs/{run}/cancel", json={})).status_code == 202
+    async with rota.client(**{"Idempotency-Key": "again"}) as client:
+        first = await client.post(f"/api/v1/runs/{run}/retry")
+        await forget_answers(rota)
+        second = await client.post(f"/api/v1/runs/{run}/retry")
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json()["id"] == first.json()["id"] != run
+    assert first.json()["retry_of"] == run

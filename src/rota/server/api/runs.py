@@ -120,7 +120,9 @@ async def cancel_run(call: Call[RunParameters, CancelBody]) -> Answer:
 async def retry_run(call: Call[RunParameters, NoBody]) -> Answer:
     """Start a new run for the same due; the old one stays as it ended."""
     run = await call.services.queries.run(call.parameters.id)
-    return _accepted(await call.services.commands.retry(run.id, actor=call.actor), 201)
+    return _accepted(
+        await call.services.commands.retry(run.id, actor=call.actor, key=run_key(call.request, call.actor)), 201
+    )
 
 
 async def why_run(call: Call[RunParameters, NoBody]) -> Answer:

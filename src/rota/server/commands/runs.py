@@ -82,15 +82,18 @@ class RunCommands(Command):
 
             await self._until_settled(attempt)
 
-    async def retry(self, run_id: RunId, *, actor: Actor) -> Run:
-        """A new run for the same due, under the job's present definition; the old one stays as it ended."""
+    async def retry(self, run_id: RunId, *, actor: Actor, key: str | None = None) -> Run:
+        """A new run for the same due, under the job's present definition; the old one stays as it ended.
+
+        The same `key` for the same job is the same run, for ever.
+        """
         old = await self._run(run_id)
         if not old.state.is_final:
             detail = f"run {run_id} has not ended yet: {old.state.value}"
             raise Conflict(detail, hint=f"rota cancel {run_id} ends it", state=old.state.value)
         job = await self._job(old.job)
         run = _new_run(job, Trigger.RETRY, secrets.token_hex(8), old.due, old.params, actor, self._clock.now())
-        run = replace(run, retry_of=old.id, nominal=old.nominal)
+        run = replace(run, retry_of=old.id, nominal=old.nominal, key=key or "")
         created = await self._store.runs.create([run], [self._audit(actor, "run.retry", old.id, run.id)])
         self._services.wake()
         self._services.publish(f"job:{job.full_name}")
