@@ -109,6 +109,7 @@ class JobsChanged(Event):
     created: int
     changed: int
     removed: int
+    names: tuple[str, ...] = ()  # of what was removed, else of what was changed or created; at most twenty
 
 
 class ConditionRaised(Event):

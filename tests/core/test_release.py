@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.core.builders import NOON, later, make_held, make_job, make_run, schedule_of
 
 from rota.core.model import Job, MissedMode, MissedPolicy, Overlap, Reason, Run, RunState, Trigger
-from rota.core.release import POLL_WAITING, Released, Situation, lets_runs_wait, release
+from rota.core.release import POLL_LATE, POLL_WAITING, Released, Situation, lets_runs_wait, release
 
 
 def look(job: Job, runs: list[Run], *, holders: list[Run] = [], now: datetime = NOON) -> Released:  # noqa: B006
@@ -117,6 +117,20 @@ def test_all_missed_runs_go_one_after_the_other_and_not_only_the_first() -> None
     assert [ready.run.due for ready in released.ready] == [NOON]
     assert [run.due for run in released.waiting] == [later(60), later(120)]
     assert released.settled == ()
+
+
+def test_instants_planned_late_go_one_after_the_other_whatever_is_missed() -> None:
+    runs = [replace(make_run(later(n)), created=later(50)) for n in (0, 15, 30)]
+    released = look(minutely(), runs, now=later(50))
+    assert [ready.run.due for ready in released.ready] == [NOON]
+    assert [run.due for run in released.waiting] == [later(15), later(30)]
+    assert {run.ready_at for run in released.waiting} == {later(50) + POLL_LATE}
+
+
+def test_a_run_planned_in_time_is_skipped_behind_one_that_was_late() -> None:
+    runs = [replace(make_run(), created=later(50)), replace(make_run(later(49)), created=later(50))]
+    released = look(minutely(), runs, now=later(50))
+    assert states(released) == [("skipped", "OVERLAP_SKIP")]
 
 
 def test_punctual_runs_of_such_a_job_are_still_skipped_while_it_is_busy() -> None:

@@ -301,3 +301,13 @@ async def test_run_at_start_is_one_per_start(world: World) -> None:
     assert (one.trigger, one.state) == (Trigger.START, RunState.QUEUED)
     shadow = await world.job("team/shadow", schedule="at start", shadow=True)
     assert at_start_run(shadow, "boot-1", NOON).state is RunState.SKIPPED
+
+
+async def test_param_that_the_job_does_not_declare_is_refused_with_the_nearest(world: World) -> None:
+    await world.job(params={"day": "today"})
+    with pytest.raises(Invalid, match="no param dya") as refused:
+        await world.trigger(params={"dya": "monday"})
+    assert refused.value.hint == "did you mean day?"
+    with pytest.raises(Invalid) as refused:
+        await world.trigger(params={"zone": "x"})
+    assert refused.value.hint == "its params are day"

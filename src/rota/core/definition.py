@@ -99,6 +99,7 @@ def pause(
     """The job paused, or its pause changed; scheduled runs that wait are skipped."""
     move = catch_up.settle(job, schedule, now)
     since = job.pause.since if job.pause else now
+    why = why or (job.pause.reason if job.pause else "")  # paused again without a reason: the old one still holds
     paused = Pause(since=since, by=by, reason=why, until=until)
     held = replace(_moved(job, move, schedule), pause=paused, next_at=until)
     words = {"by": by, "why": f": {why}" if why else "", "job": job.full_name}

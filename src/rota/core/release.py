@@ -7,12 +7,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from rota.core import overlap
-from rota.core.catch_up import LATE_LIMIT, missed_at_release
-from rota.core.model import Job, JobId, JobSpec, MissedMode, Overlap, Reason, Run, RunId, RunState, Value
+from rota.core.catch_up import missed_at_release
+from rota.core.model import Job, JobId, JobSpec, MissedMode, Overlap, Reason, Run, RunId, RunState, Trigger, Value
 from rota.core.run_state import Settle, advance
 from rota.core.schedule import Schedule
 
 POLL_WAITING: Final = timedelta(seconds=5)  # a waiting run is woken by its holder's end; this is only the fallback
+POLL_LATE: Final = timedelta(seconds=1)  # runs that were planned late are not woken, they look for themselves
+PUNCTUAL: Final = timedelta(seconds=2)  # a run created within this of its instant was planned in time
 WAITS_BY_POLICY: Final = ("OVERLAP_QUEUED", "REPLACING")
 
 
@@ -88,9 +90,17 @@ def release(
 
 
 def _policy(run: Run, spec: JobSpec) -> Overlap:
-    """The overlap policy for this run. Who asks for all missed runs gets them one after the other, not the first."""
-    is_caught_up = run.created - run.due > LATE_LIMIT and spec.missed.mode is MissedMode.RUN_ALL
-    return Overlap.QUEUE if is_caught_up and spec.overlap is Overlap.SKIP else spec.overlap
+    """The overlap policy for this run.
+
+    Instants that could only be planned late, because nothing was there to plan them, come all at once: no run of the
+    job was going when they were due, so none is skipped for that. They go one after the other.
+    """
+    return Overlap.QUEUE if _was_planned_late(run) and spec.overlap is Overlap.SKIP else spec.overlap
+
+
+def _was_planned_late(run: Run) -> bool:
+    """Whether the run was created long after its instant."""
+    return run.trigger is Trigger.SCHEDULE and run.created - run.due > PUNCTUAL
 
 
 def _missed(run: Run, job: Job, now: datetime, schedule_of: Callable[[Job], Schedule]) -> Reason | None:
@@ -117,4 +127,5 @@ def _settle(run: Run, state: RunState, reason: Reason, now: datetime) -> Run:
 
 def _wait(run: Run, reason: Reason, now: datetime) -> Run:
     """The run goes on waiting, and says for what."""
-    return replace(run, reason=reason, ready_at=now + POLL_WAITING, version=run.version + 1)
+    poll = POLL_LATE if _was_planned_late(run) else POLL_WAITING
+    return replace(run, reason=reason, ready_at=now + poll, version=run.version + 1)

@@ -77,7 +77,8 @@ class Guard:
 
         if not self._is_ours(headers.get("host", "")):
             error = WrongHost(
-                "the Host header names another server", hint="call it by its address, or list the name under hosts"
+                "the Host header names another server",
+                hint="call it by its address, or list the name under allowed_hosts in rota.toml",
             )
             await problem_response(error, request_id)(scope, receive, send_guarded)
         elif _has_token(scope.get("query_string", b"")):

@@ -233,6 +233,7 @@ class JobCommands(Command):
                 created=len(result.created),
                 changed=len(result.changed),
                 removed=len(result.removed),
+                names=(*result.removed, *result.changed, *result.created)[:20],
             )
         )
 

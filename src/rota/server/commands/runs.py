@@ -1,5 +1,6 @@
 """Commands on runs: trigger, cancel, retry; and the ends that `overlap: replace` asks for."""
 
+import difflib
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -134,7 +135,7 @@ def _prepare(request: TriggerRequest, jobs: Mapping[str, Job], actor: Actor, now
     job = jobs.get(request.full_name)
     if job is None:
         return NotFound(f"there is no job {request.full_name}", hint="rota ls shows all jobs", job=request.full_name)
-    problem = _check_params(request)
+    problem = _check_params(request) or _check_declared(request, job)
     if problem is not None:
         return problem
     key = request.key or secrets.token_hex(8)
@@ -161,6 +162,19 @@ def _check_params(request: TriggerRequest) -> RotaError | None:
         if "\0" in value:
             return Invalid(f"param {name}: the value contains a NUL character, which no program can be given")
     return None
+
+
+def _check_declared(request: TriggerRequest, job: Job) -> RotaError | None:
+    """Where a job declares its params, another name is a slip of the pen; a job that declares none takes any."""
+    declared = job.spec.params
+    if not declared:
+        return None
+    unknown = next((name for name in request.params if name not in declared), None)
+    if unknown is None:
+        return None
+    close = difflib.get_close_matches(unknown, declared, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"its params are {', '.join(declared)}"
+    return Invalid(f"{job.full_name} has no param {unknown}", hint=hint)
 
 
 def _is_text(text: str) -> bool:
