@@ -111,7 +111,7 @@ class Installation:
         """Take a queued run through its attempts to `state`; with `failures` attempts that failed before."""
         at = run.due
         for _ in range(failures):
-            run = await self._started(run, at)
+            run = await self.started(run, at)
             closed = self._closed(run, AttemptState.FAILED, at + timedelta(seconds=took), error or "exit 1")
             at += timedelta(seconds=took + 30)
             reason = Reason(code="RETRY_WAIT", params={"attempt": run.attempt, "failure": "exit", "at": at.isoformat()})
@@ -119,7 +119,7 @@ class Installation:
             run = await self._record(advance(run, move))
         if state is RunState.QUEUED:
             return run
-        run = await self._started(run, at)
+        run = await self.started(run, at)
         if state is RunState.RUNNING:
             return run
         return await self.carry_on(run, state, took=took, error=error)
@@ -145,7 +145,8 @@ class Installation:
         )
         await self.store.output.append([chunk])
 
-    async def _started(self, run: Run, at: datetime) -> Run:
+    async def started(self, run: Run, at: datetime) -> Run:
+        """The run with a worker that has started it."""
         attempt = Attempt(
             number=run.attempt + 1, fence=run.attempt + 1, worker="w-1", state=AttemptState.STARTING, created=at
         )

@@ -159,6 +159,8 @@ def resume(job: str, /, *, server: Server = Server(), show: Show = Show()) -> in
 def _condition(job: dict[str, Any]) -> Cell:
     """The most pressing condition, and how many more."""
     found = job["conditions"]
+    if job["active"] and found in ([], ["new"]):
+        return state_cell(job["active"][-1]["state"], "")
     styles = {"broken": "bad", "failing": "bad", "late": "warn", "paused": "warn", "shadow": "dim", "new": "dim"}
     for name, style in styles.items():
         if name in found:

@@ -74,6 +74,7 @@ def _job(job: Document, screen: Screen, moments: Times) -> None:
             ("schedule", f"{job['schedule_words']} ({job['timezone']})"),
             ("paused", f"since {moments.at(paused['since'])} by {paused['by']}{end}{why}" if paused else ""),
             ("broken", job["broken"] or ""),
+            *(("now", f"{run['state']}  {moments.away(run['due'])}  {run['id']}") for run in job["active"]),
             ("last", f"{last['state']} {moments.away(last['due'])}  {last['id']}" if last["state"] else "never ran"),
             ("last success", moments.away(job["last_success"])),
             ("fails", f"{job['fails_in_row']} in a row" if job["fails_in_row"] else ""),

@@ -237,3 +237,15 @@ async def test_a_key_that_is_there_twice_is_refused(rota: Installation, body: st
         assert answer.status_code == 422
         assert "twice" in answer.json()["detail"]
         assert (await client.get(ONE)).status_code == 404
+
+
+async def test_a_job_shows_its_run_under_way(rota: Installation) -> None:
+    await rota.apply("web/page")
+    run = await rota.trigger("web/page")
+    async with rota.client("read") as client:
+        assert (await client.get(ONE)).json()["active"] == []
+        await rota.started(run, START)
+        shown = (await client.get(ONE)).json()["active"]
+        listed = (await client.get("/api/v1/jobs")).json()["items"][0]["active"]
+    assert [(one["id"], one["state"]) for one in shown] == [(run.id, "running")]
+    assert listed == shown

@@ -7,7 +7,7 @@ from api_installation import ADMIN, START, Installation
 from playwright.async_api import Browser, Page, expect
 from served_pages import ServedPages
 
-from rota.core.model import RunState
+from rota.core.model import Condition, RunState
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
 HOSTILE = '<script>window.hacked=1</script><img src=x onerror="window.hacked=1">{{7*7}}${jndi:x}'
@@ -174,3 +174,13 @@ async def test_a_lost_stream_is_admitted(page: Page, rota: Installation) -> None
     await page.clock.run_for(60_000)
     await expect(page.locator("#nosignal")).to_contain_text("No signal since")
     await expect(page.locator("body")).to_have_class("gone")
+
+
+async def test_what_is_wrong_with_the_installation_stands_on_every_page(page: Page, rota: Installation) -> None:
+    trouble = Condition(
+        key="alerts:mail", detail="messages to mail:ops do not get through", since=START, hint="rota alerts"
+    )
+    await rota.store.alerts.raise_condition(trouble)
+    for path in ("/jobs", "/runs"):
+        await page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + path)
+        await expect(page.locator("main .problem")).to_contain_text("do not get through")

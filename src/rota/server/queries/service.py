@@ -49,8 +49,9 @@ class Queries:
     async def jobs(self, q: str, sort: str, cursor: str | None, limit: int) -> JobList:
         """A page of jobs."""
         page = await self.job_page(q, sort, cursor, limit)
+        active = await self.store.runs.holders([row.job.id for row in page.items])
         return JobList(
-            items=[job_view(row.job, row.stats) for row in page.items],
+            items=[job_view(row.job, row.stats, active=active.get(row.job.id, ())) for row in page.items],
             next=cursors.encode(sort, page.next),
             count=count_view(page.count),
         )
@@ -64,7 +65,9 @@ class Queries:
     async def job(self, full_name: str, count: int = SHOWN_INSTANTS) -> JobView:
         """One job with its next instants."""
         job, stats = await self.job_and_stats(full_name)
-        return job_view(job, stats, [occurrence.due for occurrence in self.instants(job, count)])
+        active = await self.store.runs.holders([job.id])
+        upcoming = [occurrence.due for occurrence in self.instants(job, count)]
+        return job_view(job, stats, upcoming, active.get(job.id, ()))
 
     def instants(self, job: Job, count: int) -> list[Occurrence]:
         """The next instants of a job."""

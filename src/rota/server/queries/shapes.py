@@ -4,6 +4,7 @@ REST, the live stream, the CLI's `--json` and the pages all use these. Times are
 durations are seconds, sizes are bytes; a field without a value is null, never absent.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, dataclass_transform
 
@@ -125,6 +126,14 @@ class RecentRun(View, kw_only=True):
     level: int
 
 
+class ActiveRun(View, kw_only=True):
+    """A run of a job that is under way: with a worker, or between two tries."""
+
+    id: str
+    state: str
+    due: Moment
+
+
 class JobView(View, kw_only=True):
     """A job: its definition, and how it fares."""
 
@@ -147,6 +156,7 @@ class JobView(View, kw_only=True):
     last: LastRun
     last_success: Moment | None
     recent: list[RecentRun]
+    active: list[ActiveRun]
     labels: dict[str, str]
     source: str | None
     created: Moment
@@ -308,8 +318,8 @@ def recent_view(recent: str) -> list[RecentRun]:
     ]
 
 
-def job_view(job: Job, stats: JobStats, upcoming: list[datetime] | None = None) -> JobView:
-    """One job; `upcoming` are its next instants, by default the one that is stored."""
+def job_view(job: Job, stats: JobStats, upcoming: list[datetime] | None = None, active: Sequence[Run] = ()) -> JobView:
+    """One job; `upcoming` are its next instants, by default the one that is stored; `active` its runs under way."""
     stored = [job.next_at] if job.next_at is not None and job.pause is None else []
     pause = job.pause
     return JobView(
@@ -339,6 +349,7 @@ def job_view(job: Job, stats: JobStats, upcoming: list[datetime] | None = None) 
         ),
         last_success=maybe_moment(stats.last_success),
         recent=recent_view(stats.recent),
+        active=[ActiveRun(id=run.id, state=run.state.value, due=moment(run.due)) for run in active],
         labels=job.spec.labels,
         source=job.source,
         created=moment(job.created),

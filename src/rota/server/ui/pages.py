@@ -201,7 +201,8 @@ async def _signed_in(request: Request, services: ApiServices) -> Visit:
     authorize(actor, "read")
     session = session or Session(cookie="", csrf="", actor=actor, expires=services.clock.now())
     # Taken before anything is read: what changes from here on, the page's stream will say.
-    return Visit(session=session, position=services.hints.position)
+    position = services.hints.position
+    return Visit(session=session, position=position, conditions=tuple(await services.store.alerts.conditions()))
 
 
 def _to_login(request: Request) -> Response:

@@ -5,7 +5,7 @@ from typing import Any, Final
 import jinja2
 from starlette.responses import HTMLResponse
 
-from rota.core.model import Value
+from rota.core.model import Condition, Value
 from rota.core.zones import zone_info
 from rota.jobfile.yaml_out import yaml_lines
 from rota.server.access import Session
@@ -31,10 +31,14 @@ _ENVIRONMENT.globals.update(
 
 
 class Visit(Value):
-    """Somebody signed in who looks at a page; `position` is where the live hints stood when the page was made."""
+    """Somebody signed in who looks at a page.
+
+    `position` is where the live hints stood when the page was made, `conditions` what was wrong with the installation.
+    """
 
     session: Session
     position: str
+    conditions: tuple[Condition, ...] = ()
 
 
 def page(services: ApiServices, template: str, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
@@ -58,6 +62,7 @@ def page(services: ApiServices, template: str, visit: Visit | None, status: int 
     content = _ENVIRONMENT.get_template(template).render(
         session=visit.session if visit else None,
         position=visit.position if visit else "",
+        conditions=visit.conditions if visit else (),
         version=services.settings.version,
         now=now,
         zone_name=services.settings.timezone,

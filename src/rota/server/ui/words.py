@@ -30,6 +30,8 @@ def job_status(job: JobView) -> Status:
         if condition in job.conditions:
             times = f" ×{job.fails_in_row}" if condition == "failing" and job.fails_in_row > 1 else ""
             return Status(condition, GLYPHS[condition], condition + times)
+    if job.active:
+        return state_status(job.active[-1].state)
     return state_status(job.last.state) if job.last.state else Status("new", GLYPHS["new"], "new")
 
 
