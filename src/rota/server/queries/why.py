@@ -46,7 +46,7 @@ async def why_at(store: Store, definitions: Definitions, full_name: str, instant
     matched = schedule is not None and _is_instant(schedule, instant)
     steps.append(_matched(job, schedule, instant, matched=matched))
     if isinstance(found, Gap):
-        steps.append(_reason_step(found.reason, False, found.created))
+        steps.append(_reason_step(found.reason, False, found.after))
         verdict = f"It did not run: {reasons.explain(found.reason)}."
         return _why(job, None, instant, steps, verdict, [f"rota runs -q job:{full_name}"])
     if not matched or not steps[0].ok:
