@@ -31,8 +31,8 @@ def list_alerts(
     *,
     q: Query = "",
     limit: Annotated[int, Parameter(help="At most so many messages.")] = 50,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """What is wrong with the installation, and which messages went out.
 
@@ -73,8 +73,8 @@ def send_test(
     /,
     *,
     timeout: Annotated[float, Parameter(help="Seconds to wait for the channel.")] = 30.0,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Send a test message and say whether the channel took it (exit 7 when one did not).
 

@@ -32,8 +32,8 @@ def plan(
     *paths: Path,
     prune: Prune = False,
     exit_code: Flag = False,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Show what applying job files would change. Changes nothing.
 
@@ -72,8 +72,8 @@ def apply(
     plan_id: Annotated[
         str | None, Parameter(name="--plan", help="Only if the plan is still this one (else exit 11).")
     ] = None,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Apply job files, all or nothing: nothing changes when any job is wrong.
 

@@ -23,7 +23,7 @@ def cron(
     tz: Annotated[str, Parameter(help="The zone it is meant in.")] = "UTC",
     n: Annotated[int, Parameter(name=["-n", "--number"], help="How many instants.")] = 5,
     dst: Annotated[DstPolicy, Parameter(help="vixie, skip, run-twice or second.")] = DstPolicy.VIXIE,
-    show: Show = Show(),  # noqa: B008 — frozen
+    show: Show = Show(),
 ) -> int:
     """Say in words what a schedule means, its next instants, and what may surprise.
 

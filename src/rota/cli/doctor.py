@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     hint: str = ""
 
 
-def doctor(*, server: Server = Server(), show: Show = Show()) -> int:  # noqa: B008 — frozen
+def doctor(*, server: Server = Server(), show: Show = Show()) -> int:
     """Look at data folder, settings, server, clock, workers and mail; exit 40 when something is wrong.
 
     rota doctor · rota doctor --json

@@ -15,7 +15,7 @@ def explain(
     code: Annotated[str | None, Parameter(help="E0142, W0201, NO_WORKER …")] = None,
     /,
     *,
-    show: Show = Show(),  # noqa: B008 — frozen
+    show: Show = Show(),
 ) -> int:
     """Say what a code means. Without one, list them all.
 

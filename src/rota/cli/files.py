@@ -28,7 +28,7 @@ def new(
         Path | None, Parameter(name=["-o", "--output"], help="File to write (default: NAME.yaml).")
     ] = None,
     force: Flag = False,
-    show: Show = Show(),  # noqa: B008 — frozen
+    show: Show = Show(),
 ) -> int:
     """Write a job file with one commented job, in this machine's zone.
 
@@ -54,7 +54,7 @@ def new(
 def check(
     *paths: Path,
     strict: Annotated[bool, Parameter(negative="", help="Warnings alone also fail (exit 31).")] = False,
-    show: Show = Show(),  # noqa: B008 — frozen
+    show: Show = Show(),
 ) -> int:
     """Check job files; all that is wrong, in one pass. Needs no server; exit 30 with errors.
 

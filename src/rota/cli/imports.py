@@ -58,7 +58,7 @@ def crontab(
     ] = False,
     origin: Origin = Origin(),
     target: Target = Target(),
-    show: Show = Show(),  # noqa: B008 — frozen
+    show: Show = Show(),
 ) -> int:
     """Turn a crontab into a job file; the report accounts for every line (exit 7 when one was not imported).
 

@@ -20,8 +20,8 @@ def ls(
     q: Query = "",
     sort: Annotated[str, Parameter(help="name, next or last.")] = "name",
     limit: Limit = 100,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """List jobs: how each fares, and when it runs next.
 
@@ -66,8 +66,8 @@ def next_(
     within: Annotated[str, Parameter(name=["--in", "--within"], help="How far ahead: 2h, 1d.")] = "24h",
     q: Query = "",
     limit: Limit = 50,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """What runs next, soonest first, each in its job's own zone.
 
@@ -104,8 +104,8 @@ def pause(
         str | None, Parameter(allow_leading_hyphen=True, help="Until when: 2h, 18:00, 2026-12-01.")
     ] = None,
     reason: Annotated[str, Parameter(allow_leading_hyphen=True, help="Why; it is shown.")] = "",
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Plan no more instants of a job until it is resumed.
 
@@ -135,7 +135,7 @@ def pause(
     return 0
 
 
-def resume(job: str, /, *, server: Server = Server(), show: Show = Show()) -> int:  # noqa: B008 — frozen
+def resume(job: str, /, *, server: Server = Server(), show: Show = Show()) -> int:
     """Plan a paused job again; what lay in the pause is one gap row.
 
     Parameters

@@ -57,8 +57,8 @@ def logs(
     attempt: Annotated[int, Parameter(help="Which attempt (default: the newest).")] = 0,
     raw: Flag = False,
     lines: Lines = Lines(),
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Show what a run wrote, or follow it as it is written.
 

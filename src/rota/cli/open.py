@@ -6,7 +6,7 @@ from rota.cli.common import Flag, Show
 from rota.cli.connection import Server
 
 
-def open_(*, no_browser: Flag = False, server: Server = Server(), show: Show = Show()) -> int:  # noqa: B008 — frozen
+def open_(*, no_browser: Flag = False, server: Server = Server(), show: Show = Show()) -> int:
     """Make a link that signs a browser in; it works once, for ten minutes.
 
     rota open · rota open --no-browser

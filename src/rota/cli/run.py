@@ -47,8 +47,8 @@ def run(
         str | None, Parameter(allow_leading_hyphen=True, help="For which time: 03:00, 2026-11-23T03:00, +2h.")
     ] = None,
     exit_code_of_job: Flag = False,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Run a job once, now or at a time.
 
@@ -84,8 +84,8 @@ def retry(
     /,
     *,
     waiting: Waiting = Waiting(),
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Run again what a run was for: a new run with the same due; the old one stays as it ended.
 
@@ -111,8 +111,8 @@ def cancel(
     *,
     reason: Annotated[str, Parameter(allow_leading_hyphen=True, help="Why; it is shown.")] = "",
     wait: Annotated[bool, Parameter(negative="", help="Wait until it has ended.")] = False,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """End a run: TERM, then KILL after the job's grace.
 

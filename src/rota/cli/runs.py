@@ -19,8 +19,8 @@ def runs(
     ] = None,
     until: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="Up to when.")] = None,
     limit: Annotated[int, Parameter(help="At most so many.")] = 50,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """List runs, newest first; those of the last 24 hours unless told otherwise.
 

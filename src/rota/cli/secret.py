@@ -18,7 +18,7 @@ secret = make_app("rota secret", "Secrets that jobs are given; a value is never 
 
 
 @secret.command(name="set")
-def set_(name: Name, /, *, server: Server = Server(), show: Show = Show()) -> int:  # noqa: B008 — frozen
+def set_(name: Name, /, *, server: Server = Server(), show: Show = Show()) -> int:
     """Set or replace a secret; the value is read from stdin, or asked for.
 
     printf %s "$TOKEN" | rota secret set API_TOKEN
@@ -33,7 +33,7 @@ def set_(name: Name, /, *, server: Server = Server(), show: Show = Show()) -> in
 
 
 @secret.command(name="list")
-def list_(*, server: Server = Server(), show: Show = Show()) -> int:  # noqa: B008 — frozen
+def list_(*, server: Server = Server(), show: Show = Show()) -> int:
     """List the names of all secrets."""
     with server.connect() as rota:
         page = rota.run(rota.api.system.read("/secrets"))
@@ -51,7 +51,7 @@ def list_(*, server: Server = Server(), show: Show = Show()) -> int:  # noqa: B0
 
 
 @secret.command
-def rm(name: Name, /, *, server: Server = Server(), show: Show = Show()) -> int:  # noqa: B008 — frozen
+def rm(name: Name, /, *, server: Server = Server(), show: Show = Show()) -> int:
     """Remove a secret. Jobs that name it wait until it is set again."""
     with server.connect() as rota:
         rota.run(rota.api.system.remove_secret(name))

@@ -20,8 +20,8 @@ def show(
     thing: Annotated[str, Parameter(help="NS/JOB, a run (id, NS/JOB@latest, link) or a worker's name.")],
     /,
     *,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Show a job, a run or a worker.
 

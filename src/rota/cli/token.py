@@ -22,8 +22,8 @@ def create(
     expires: Annotated[
         str | None, Parameter(allow_leading_hyphen=True, help="When it ends: 90d, 2027-01-01 (default: never).")
     ] = None,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Make a token. stdout gets only its text, which is never shown again.
 
@@ -43,7 +43,7 @@ def create(
 
 
 @token.command(name="list")
-def list_(*, server: Server = Server(), show: Show = Show()) -> int:  # noqa: B008 — frozen
+def list_(*, server: Server = Server(), show: Show = Show()) -> int:
     """List tokens, newest first; their texts are not kept."""
     with server.connect() as rota:
         page = rota.run(rota.api.system.read("/tokens"))
@@ -72,8 +72,8 @@ def revoke(
     token_id: Annotated[str, Parameter(help="Its id, as rota token list shows it.")],
     /,
     *,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """End a token at once."""
     with server.connect() as rota:

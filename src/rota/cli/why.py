@@ -22,8 +22,8 @@ def why(
         str | None,
         Parameter(allow_leading_hyphen=True, help="Which instant: 03:00, 'yesterday 03:00', ISO; in the job's zone."),
     ] = None,
-    server: Server = Server(),  # noqa: B008 — frozen
-    show: Show = Show(),  # noqa: B008 — frozen
+    server: Server = Server(),
+    show: Show = Show(),
 ) -> int:
     """Say why a job did or did not run, step by step.
 

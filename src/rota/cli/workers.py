@@ -12,7 +12,7 @@ _FIELDS = {
 }
 
 
-def workers(*, q: Query = "", server: Server = Server(), show: Show = Show()) -> int:  # noqa: B008 — frozen
+def workers(*, q: Query = "", server: Server = Server(), show: Show = Show()) -> int:
     """List workers: who is there, how full each is.
 
     rota workers · rota workers -q state:lost
