@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rota.clock import SystemClock
 from rota.core.ids import job_id, run_id
-from rota.core.job_stats import fold
+from rota.core.job_stats import counters_of, fold, written
 from rota.core.model import (
     Attempt,
     AttemptState,
@@ -135,9 +135,12 @@ async def cycles(store: Store, jobs: list[Job], total: int, batch: int, *, reads
             await store.runs.reported([run.id for run in started])
             figures.mark("reported")
         ended = [end(run, now) for run in started]
-        stats.update({run.job_id: fold(stats.get(run.job_id) or JobStats(job_id=run.job_id), run) for run in ended})
+        before, folded = dict(stats), dict(stats)
+        for run in ended:
+            folded[run.job_id] = fold(counters_of(run.job_id, folded), run)
         changes = [RunChange(run=run) for run in ended]
-        outcome = [stats[run.job_id] for run in ended]
+        outcome = [written(folded[job_id], before) for job_id in {run.job_id for run in ended}]
+        stats.update((one.job_id, one) for one in outcome)
         figures.mark()
         await store.runs.record(changes, outcome, [])
         figures.mark("record")

@@ -19,10 +19,38 @@ Emit = Callable[[Event], None]
 
 
 class ServerStarted(Event):
-    """The server decides from now on."""
+    """The server works from now on."""
 
     server: str
-    epochs: dict[int, int]
+
+
+class ShardsTaken(Event):
+    """The server leads these shards from now on."""
+
+    server: str
+    shards: tuple[int, ...]
+
+
+class ShardsReleased(Event):
+    """The server leads these shards no more: given up for balance, taken by another, or its lease has ended."""
+
+    server: str
+    shards: tuple[int, ...]
+    why: str
+
+
+class LeaseRenewed(Event):
+    """The server's lease was renewed; it took so long and the server leads so many shards."""
+
+    seconds: float
+    shards: int
+
+
+class LeaseLapsed(Event):
+    """The server could not renew its lease in time; it leads nothing until it can."""
+
+    server: str
+    error: str
 
 
 class ServerStopped(Event):
@@ -100,6 +128,28 @@ class WorkerDisconnected(Event):
     worker: str
     session: int
     held: int
+
+
+class WorkerRefused(Event):
+    """A worker was not allowed to connect."""
+
+    worker: str
+    reason: str
+
+
+class WorkerLost(Event):
+    """A worker was silent for too long; so many of its attempts were called lost."""
+
+    worker: str
+    session: int
+    lost: int
+
+
+class RestoreSuspected(Event):
+    """Somebody has seen a fence that the store never gave: the store is older than what was done with it."""
+
+    who: str
+    fence: int
 
 
 class JobsChanged(Event):

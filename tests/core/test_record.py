@@ -163,6 +163,14 @@ def test_settle_folds_runs_that_ended_without_a_worker() -> None:
             last_state=RunState.SKIPPED,
             last_due=runs[1].due,
             last_finished=NOON,
+            version=1,
         ),
     )
     assert record.settle(runs, {}, {}, NOON).stats == ()
+
+
+def test_counters_are_written_one_version_above_what_was_read_however_often_they_were_folded() -> None:
+    runs = [make_run(later(n), state=RunState.SKIPPED, finished=NOON) for n in range(5)]
+    known = JobStats(job_id=JOB.id, version=7)
+    (stats,) = record.settle(runs, {JOB.id: JOB}, {JOB.id: known}, NOON).stats
+    assert stats.version == 8

@@ -103,7 +103,7 @@ async def test_conflict_between_read_and_write_is_tried_anew(world: World) -> No
             world.store.jobs.apply = apply
             world.clock.advance(seconds=60)
             jobs = await world.store.jobs.due(list(world.epochs), world.clock.now(), 10)
-            await world.planner._plan(jobs, world.clock.now())
+            await world.planner._plan(jobs, world.epochs, world.clock.now())
         return await apply(*arguments)
 
     world.store.jobs.apply = planner_first

@@ -4,8 +4,10 @@ import pytest
 from tests.core.builders import NOON, later
 from tests.server.world import ScriptedWorker, World, breathe, open_world
 
+from rota.core.ids import COUNTERS_PER_INCARNATION
 from rota.core.model import RunState
 from rota.events import WorkerConnected, WorkerDisconnected
+from rota.server.restore import RestoreWatch
 from rota.wire.channel import ChannelClosed
 from rota.wire.messages import (
     Cancel,
@@ -14,7 +16,9 @@ from rota.wire.messages import (
     Heartbeat,
     HeartbeatAcknowledged,
     Held,
+    Moving,
     Refused,
+    Revoke,
     Welcome,
 )
 
@@ -145,10 +149,107 @@ async def test_newer_session_cuts_the_older_one_off(world: World) -> None:
 
 
 async def test_worker_that_comes_back_without_its_run_has_lost_it(world: World) -> None:
-    first = await world.worker()
+    first = await world.worker(distant=True)
     run, _ = await assigned(world, first)
-    await world.worker(boot_id="boot-2")
+    await first.vanish()
+    assert (await world.run(run.id)).state is RunState.STARTING
+    await world.worker(boot_id="boot-2", distant=True)
     assert (await world.run(run.id)).losses == 1
+
+
+async def test_order_that_never_reached_its_worker_goes_back_unharmed(world: World) -> None:
+    first = await world.worker(distant=True)
+    run, _ = await assigned(world, first)
+    await first.vanish()
+    await world.worker(distant=True)
+    after = await world.run(run.id)
+    assert (after.state, after.losses, after.attempts) == (RunState.QUEUED, 0, ())
+
+
+async def test_second_process_of_a_name_is_refused_and_told(world: World) -> None:
+    first = await world.worker(distant=True)
+    run, order = await assigned(world, first)
+    second = await world.worker(boot_id="boot-2", distant=True)
+    (refused,) = second.heard()
+    assert isinstance(refused, Refused)
+    assert refused.again
+    (condition,) = await world.store.alerts.conditions()
+    assert "second process calls itself worker w1" in condition.detail
+    await first.finish(order)
+    assert (await world.run(run.id)).state is RunState.SUCCEEDED, "the first goes on undisturbed"
+    await first.vanish()
+    await world.worker(boot_id="boot-2", distant=True)
+    assert await world.store.alerts.conditions() == []
+
+
+async def test_end_of_a_network_channel_loses_nothing_yet(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, order = await assigned(world, worker)
+    await worker.start(order)
+    await worker.vanish()
+    await world.job("team/other")
+    assert (await world.run(run.id)).state is RunState.RUNNING
+    assert world.hub.rooms() == [], "but it is given nothing new"
+    back = await world.worker(held=(Held(run_id=run.id, attempt=1, fence=order.fence),), distant=True)
+    await back.finish(order)
+    assert (await world.run(run.id)).state is RunState.SUCCEEDED
+
+
+async def test_goodbye_over_the_network_is_the_end(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await assigned(world, worker)
+    await worker.channel.send(Goodbye())
+    assert worker.served is not None
+    await worker.served
+    assert (await world.run(run.id)).losses == 1
+    (row,) = await world.store.sessions.get(["w1"])
+    assert row.settled == NOON
+
+
+async def test_workers_are_sent_elsewhere_with_all_they_hold(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await assigned(world, worker)
+    await world.hub.move()
+    assert Moving() in worker.heard()
+    assert worker.served is not None
+    await worker.served
+    assert (await world.run(run.id)).state is RunState.STARTING
+    late = await world.worker("w2", distant=True)
+    (refused,) = late.heard()
+    assert isinstance(refused, Refused)
+    assert refused.again
+
+
+async def test_revoking_asks_the_worker_once(world: World) -> None:
+    worker = await world.worker()
+    run, order = await assigned(world, worker)
+    row = await world.run(run.id)
+    assert await world.hub.revoke(row)
+    assert await world.hub.revoke(row)
+    assert [message for message in worker.heard() if isinstance(message, Revoke)] == [
+        Revoke(run_id=run.id, fence=order.fence)
+    ]
+    assert await world.hub.cancel(row), "to end it is more than to give it back"
+    assert worker.cancels() == [Cancel(run_id=run.id, fence=order.fence)]
+    await worker.finish(order)
+    assert not await world.hub.revoke(row)
+
+
+async def test_fence_the_store_never_gave_shows_that_it_was_restored(world: World) -> None:
+    highest = 3 * COUNTERS_PER_INCARNATION + 17
+    await world.worker(highest_fence=highest)
+    assert world.restore.holds
+    assert await world.store.leases.reserve_fences(1) > highest, "fences still grow"
+    (condition,) = await world.store.alerts.conditions()
+    assert "rota doctor --accept-restore" in (condition.hint or "")
+    other = RestoreWatch(world.store, world.clock, world.events.append)
+    await other.refresh()
+    assert other.holds, "every server knows"
+    assert await world.restore.accept()
+    assert not world.restore.holds
+    assert await world.store.alerts.conditions() == []
+    await world.worker("w2", highest_fence=highest)
+    assert not world.restore.holds, "it is not suspected again"
 
 
 async def test_worker_is_told_what_is_no_longer_its_own(world: World) -> None:
@@ -181,10 +282,10 @@ async def test_cancel_that_overtakes_its_order_is_repeated_after_it(world: World
 
 
 async def test_orders_of_an_older_session_are_not_sent_to_a_newer_one(world: World) -> None:
-    first = await world.worker()
+    first = await world.worker(distant=True)
     run, order = await assigned(world, first)
     row = await world.run(run.id)
-    second = await world.worker(boot_id="boot-2")
+    second = await world.worker(distant=True)
     assert not await world.hub.assign("w1", [row], [order])
     assert second.orders() == []
 

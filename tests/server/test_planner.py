@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from tests.core.builders import NOON, later
-from tests.server.world import ADA, World, open_world
+from tests.server.world import ADA, World, lead, open_world
 
 from rota.core.errors import Fenced
 from rota.core.model import AlertPolicy, MissedMode, MissedPolicy, Overlap
@@ -44,7 +44,7 @@ async def test_due_instant_becomes_one_run_however_often_it_ticks(world: World) 
 
 async def test_second_server_with_an_old_epoch_writes_nothing(world: World) -> None:
     await world.job(schedule="* * * * *")
-    await world.store.leases.take_shards("s2")
+    await lead(world.store, "s2")
     world.clock.advance(seconds=60)
     with pytest.raises(Fenced):
         await world.planner.tick()
@@ -57,8 +57,8 @@ async def test_two_planners_make_each_run_once(world: World) -> None:
     world.clock.advance(seconds=60)
     stale = await world.store.jobs.due(list(world.epochs), later(60), 10)
     assert jobs == stale
-    await world.planner._plan(stale, later(60))
-    await world.planner._plan(stale, later(60))
+    await world.planner._plan(stale, world.epochs, later(60))
+    await world.planner._plan(stale, world.epochs, later(60))
     assert len(await world.runs()) == 1
     planned = [event for event in world.events if isinstance(event, JobsPlanned)]
     assert [event.runs for event in planned] == [1, 0]

@@ -1,11 +1,18 @@
-"""The reaper: what nobody will report on is called lost, after a silence."""
+"""The reaper: whoever is silent for too long is called lost, by whoever may say so."""
+
+from datetime import timedelta
 
 import pytest
-from tests.server.world import World, open_world
+from msgspec.structs import replace
+from tests.core.builders import NOON
+from tests.server.world import ScriptedWorker, World, breathe, open_world
 
-from rota.core.model import RunState
-from rota.server.hub import Hub
-from rota.server.reaper import NOTE_SECONDS, SILENCE_SECONDS, Reaper
+from rota.core.lease import GRACE_SECONDS, LEASE_SECONDS, SILENCE_SECONDS
+from rota.core.model import Reason, Run, RunState, Server
+from rota.events import WorkerLost
+from rota.server.reaper import NOTE_SECONDS, PAUSE_SECONDS, Reaper
+from rota.store.jobs import RunChange
+from rota.wire.messages import AttemptOrder, Cancel, Heartbeat
 
 
 @pytest.fixture
@@ -14,41 +21,152 @@ async def world():
         yield world
 
 
-async def orphan(world: World) -> str:
-    """A run that an earlier life of the server gave away: this life's hub knows nothing of it."""
-    worker = await world.worker()
-    await world.job()
+async def running(world: World, worker: ScriptedWorker, **spec: object) -> tuple[Run, AttemptOrder]:
+    """A run that the worker has started."""
+    await world.job(**spec)
     run = await world.trigger()
     await world.work()
-    assert worker.order().run_id == run.id
-    world.hub = Hub(world.store, world.clock, "s1", world.take, world.events.append)
-    world.hub.on_lost = world.recorder.lose
-    world.reaper = Reaper(world.store, world.hub, world.recorder, world.clock, world.events.append)
-    return run.id
+    order = worker.order()
+    await worker.start(order)
+    return await world.run(run.id), order
 
 
-async def test_silence_is_waited_for(world: World) -> None:
-    run_id = await orphan(world)
-    await world.reaper.tick()
-    world.clock.advance(seconds=SILENCE_SECONDS - 1)
-    await world.reaper.tick()
-    assert (await world.run(run_id)).state is RunState.STARTING
-    world.clock.advance(seconds=1)
-    await world.reaper.tick()
-    after = await world.run(run_id)
-    assert (after.state, after.losses) == (RunState.QUEUED, 1)
-
-
-async def test_connected_worker_s_runs_are_left_alone_however_long(world: World) -> None:
-    worker = await world.worker()
-    await world.job()
-    run = await world.trigger()
-    await world.work()
-    await worker.start(worker.order())
-    for _ in range(5):
-        world.clock.advance(hours=1)
+async def tick_through(world: World, seconds: float) -> None:
+    """The reaper at work for so long."""
+    for _ in range(int(seconds)):
+        world.clock.advance(seconds=1)
         await world.reaper.tick()
+
+
+async def say_something(worker: ScriptedWorker) -> None:
+    await worker.channel.send(Heartbeat(sent=0.0))
+    await breathe()
+
+
+async def moved_to_s2(world: World, lease_seconds: float) -> None:
+    """Another server welcomes worker w1."""
+    row = Server(id="s2", name="s2", url="", version="0", started=NOON, renewed=NOON, lease_until=NOON)
+    await world.store.leases.join(row, lease_seconds)
+    (seen,) = await world.store.sessions.get(["w1"])
+    await world.store.sessions.connect(replace(seen, server="s2"))
+
+
+@pytest.mark.parametrize("how", ["silent", "cut off"])
+async def test_worker_is_lost_after_its_silence_and_not_before(world: World, how: str) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    if how == "cut off":
+        await worker.vanish()
+    await tick_through(world, SILENCE_SECONDS - 1)
     assert (await world.run(run.id)).state is RunState.RUNNING
+    await tick_through(world, 1)
+    after = await world.run(run.id)
+    assert (after.state, after.losses) == (RunState.QUEUED, 1)
+    assert WorkerLost(worker="w1", session=1, lost=1) in world.events
+    await tick_through(world, 1)
+    assert world.hub.all_sessions() == []
+    (row,) = await world.store.sessions.get(["w1"])
+    assert row.settled is not None
+
+
+async def test_every_sign_of_life_begins_the_silence_anew(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    for _ in range(5):
+        await tick_through(world, SILENCE_SECONDS - 1)
+        await say_something(worker)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+
+
+async def test_a_worker_inside_the_process_has_no_deadline(world: World) -> None:
+    worker = await world.worker()
+    run, _ = await running(world, worker)
+    await tick_through(world, 10 * SILENCE_SECONDS)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+
+
+async def test_attempts_that_may_go_on_alone_are_waited_for(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker, on_disconnect=30.0)
+    await worker.vanish()
+    await tick_through(world, SILENCE_SECONDS + 29)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+    await tick_through(world, 2)
+    assert (await world.run(run.id)).state is RunState.QUEUED
+
+
+async def test_worker_that_has_connected_elsewhere_is_left_alone(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    await worker.vanish()
+    await moved_to_s2(world, 100.0)
+    await tick_through(world, SILENCE_SECONDS + 1)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+    assert world.hub.all_sessions() == []
+
+
+async def test_after_a_pause_of_its_own_the_server_listens_before_it_judges(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    await world.reaper.tick()
+    world.clock.advance(seconds=SILENCE_SECONDS + 30)  # the process was stopped; heartbeats lie in the socket
+    await world.reaper.tick()
+    assert (await world.run(run.id)).state is RunState.RUNNING
+    await say_something(worker)
+    await tick_through(world, SILENCE_SECONDS - 2)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+
+
+async def test_after_a_pause_a_worker_that_is_really_gone_is_lost_all_the_same(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    await world.reaper.tick()
+    world.clock.advance(seconds=SILENCE_SECONDS + 30)
+    await tick_through(world, PAUSE_SECONDS + 2)
+    assert (await world.run(run.id)).state is RunState.QUEUED
+
+
+# ── workers of dead servers ──────────────────────────────────────────────────────────────────────────────
+
+
+async def worker_of_a_dead_server(world: World, **spec: object) -> Run:
+    """A run held by a worker whose server has just renewed its lease for the last time."""
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker, **spec)
+    await moved_to_s2(world, LEASE_SECONDS)
+    for session in world.hub.all_sessions():
+        world.hub.forget(session)
+    world.reaper = Reaper(world.store, world.hub, world.recorder, world.clock, world.events.append)
+    return run
+
+
+async def test_workers_of_a_dead_server_are_lost_after_its_lease_and_the_grace(world: World) -> None:
+    run = await worker_of_a_dead_server(world)
+    await tick_through(world, LEASE_SECONDS + GRACE_SECONDS - 1)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+    await tick_through(world, 7)
+    assert (await world.run(run.id)).losses == 1
+    (row,) = await world.store.sessions.get(["w1"])
+    assert row.settled is not None
+
+
+async def test_grace_of_a_dead_server_s_worker_is_longer_for_what_may_go_on_alone(world: World) -> None:
+    run = await worker_of_a_dead_server(world, on_disconnect=100.0)
+    await tick_through(world, LEASE_SECONDS + GRACE_SECONDS + 99)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+    await tick_through(world, 7)
+    assert (await world.run(run.id)).losses == 1
+
+
+async def test_server_that_renews_in_time_keeps_its_workers(world: World) -> None:
+    run = await worker_of_a_dead_server(world)
+    await tick_through(world, LEASE_SECONDS + GRACE_SECONDS - 1)
+    await world.store.leases.renew("s2", LEASE_SECONDS)
+    await tick_through(world, 30)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+
+
+# ── what was asked and not heard ─────────────────────────────────────────────────────────────────────────
 
 
 async def test_attempt_that_was_committed_but_never_ordered_is_found(world: World) -> None:
@@ -57,34 +175,31 @@ async def test_attempt_that_was_committed_but_never_ordered_is_found(world: Worl
     run = await world.trigger()
     await world.work()
     world.hub.let_go([(run.id, worker.order().fence)])  # as if the order had never been handed over
-    await world.reaper.tick()
-    world.clock.advance(seconds=SILENCE_SECONDS)
-    await world.reaper.tick()
+    await tick_through(world, SILENCE_SECONDS)
+    assert (await world.run(run.id)).losses == 0
+    await tick_through(world, 11)
     assert (await world.run(run.id)).losses == 1
 
 
-async def test_silence_that_ends_in_time_starts_anew(world: World) -> None:
-    run_id = await orphan(world)
-    await world.reaper.tick()
-    world.clock.advance(seconds=SILENCE_SECONDS - 1)
-    row = await world.run(run_id)
-    assert row.current is not None
-    from_before = world.hub.holds
-    world.hub.holds = lambda run: True  # type: ignore[method-assign]
-    await world.reaper.tick()
-    world.hub.holds = from_before  # type: ignore[method-assign]
-    world.clock.advance(seconds=2)
-    await world.reaper.tick()
-    assert (await world.run(run_id)).state is RunState.STARTING
+async def test_end_that_was_asked_for_at_another_server_is_asked_for_here(world: World) -> None:
+    worker = await world.worker()
+    run, order = await running(world, worker)
+    asked = replace(run, cancel=Reason(code="CANCELLED"), version=run.version + 1)
+    await world.store.runs.record([RunChange(run=asked)], [], [])
+    await tick_through(world, 20)
+    cancels = [message for message in worker.heard() if isinstance(message, Cancel)]
+    assert cancels == [Cancel(run_id=run.id, fence=order.fence)], "once is enough"
 
 
 async def test_connected_workers_are_noted_once_a_minute(world: World) -> None:
-    worker = await world.worker()
+    worker = await world.worker(distant=True)
+    await worker.channel.send(Heartbeat(sent=0.0, clock_offset=-1.5, draining=True))
+    await breathe()
     connected = (await world.store.sessions.get())[0].last_seen
     world.clock.advance(seconds=NOTE_SECONDS - 1)
     await world.reaper.tick()
     assert (await world.store.sessions.get())[0].last_seen == connected
-    world.clock.advance(seconds=1)
+    world.clock.advance(timedelta(seconds=1))
     await world.reaper.tick()
-    assert (await world.store.sessions.get())[0].last_seen == world.clock.now()
-    assert worker is not None
+    (row,) = await world.store.sessions.get()
+    assert (row.last_seen, row.draining, row.clock_offset) == (world.clock.now(), True, -1.5)

@@ -11,16 +11,18 @@ from tests.core.builders import NOON, make_spec
 
 from rota.clock import ManualClock
 from rota.core.actor import Actor
-from rota.core.model import Gap, Job, JobStats, Notice, OutputChunk, OutputLine, Run, RunId, RunState
+from rota.core.model import Gap, Job, JobStats, Notice, OutputChunk, OutputLine, Run, RunId, RunState, Server
 from rota.events import Event
 from rota.loop import NO_REST
+from rota.server.admission import Admission, Identity
 from rota.server.commands import Commands, WantedJob
 from rota.server.commands.base import Services
 from rota.server.dispatcher import Dispatcher
-from rota.server.hub import Hub, WorkerSession
+from rota.server.hub import Hub
 from rota.server.planner import Planner
 from rota.server.reaper import Reaper
 from rota.server.recorder import Recorder
+from rota.server.restore import RestoreWatch
 from rota.store.bundle import Store
 from rota.store.views import RunQuery
 from rota.stores.sqlite import open_sqlite
@@ -31,8 +33,6 @@ from rota.wire.messages import (
     Cancel,
     Finished,
     FromServer,
-    FromWorker,
-    Held,
     Hello,
     Output,
     Permit,
@@ -69,10 +69,9 @@ class World:
         self.epochs: dict[int, int] = {}
         self.workers: list[ScriptedWorker] = []
         emit = self.events.append
+        self.restore = RestoreWatch(store, clock, emit)
         self.recorder = Recorder(store, clock, Random(1), self.published.append, emit)
-        self.hub = Hub(store, clock, "s1", self.take, emit)
-        self.hub.on_lost = self.recorder.lose
-        self.recorder.hub = self.hub
+        self.hub = self.new_hub()
         planning = asyncio.Lock()
         services = Services(
             store=store,
@@ -93,8 +92,12 @@ class World:
         )
         self.reaper = Reaper(store, self.hub, self.recorder, clock, emit)
 
-    async def take(self, session: WorkerSession, message: FromWorker) -> None:
-        await self.recorder.take(session, message)
+    def new_hub(self) -> Hub:
+        """A hub that knows nothing yet, as after a restart."""
+        emit = self.events.append
+        admission = Admission(self.store, "s1", self.restore, self.clock, emit)
+        hub = self.recorder.hub = Hub(self.store, self.clock, "s1", admission, self.recorder, emit)
+        return hub
 
     async def work(self) -> None:
         """Tick until nothing is left to do; a loop that never rests is a failure."""
@@ -152,6 +155,15 @@ class World:
         return (await self.store.alerts.recent(100))[::-1]
 
 
+class DistantChannel:
+    """A channel that ends without its other end having ended, as one over a network may."""
+
+    is_local = False
+
+    def __init__(self, channel: Any) -> None:
+        self.send, self.receive, self.close = channel.send, channel.receive, channel.close
+
+
 class ScriptedWorker:
     """A worker that does only what the test says."""
 
@@ -163,13 +175,14 @@ class ScriptedWorker:
         self.seen: list[FromServer] = []
         world.workers.append(self)
 
-    async def connect(
-        self, *, boot_id: str = "boot-1", held: tuple[Held, ...] = (), protocol: int = 1, **capacity: int
-    ) -> None:
-        self.served = asyncio.create_task(self.world.hub.serve(self._server_end))
-        room = capacity or {"shell": 4, "http": 4, "python": 4}
+    async def connect(self, *, distant: bool = False, identity: Identity | None = None, **fields: Any) -> None:
+        """Say hello: fields of a Hello, all others are capacities; `distant`: as over a network."""
+        end: Any = DistantChannel(self._server_end) if distant else self._server_end
+        self.served = asyncio.create_task(self.world.hub.serve(end, identity))
+        said = {name: fields.pop(name) for name in list(fields) if name in Hello.__struct_fields__}
+        room = fields or {"shell": 4, "http": 4, "python": 4}
         await self.channel.send(
-            Hello(worker=self.name, boot_id=boot_id, version="0", protocol=protocol, capacity=room, held=held)
+            Hello(**{"worker": self.name, "boot_id": "boot-1", "version": "0", "capacity": room, **said})
         )
         await breathe()
 
@@ -249,12 +262,20 @@ async def breathe() -> None:
         await asyncio.sleep(0)
 
 
+async def lead(store: Store, server: str = "s1") -> dict[int, int]:
+    """Let a server lead everything, alone."""
+    row = Server(id=server, name=server, url="", version="0", started=NOON, renewed=NOON, lease_until=NOON)
+    await store.leases.join(row, None, alone=True)
+    shards = (await store.leases.standing()).shards
+    return await store.leases.take(server, {shard.number: shard.epoch for shard in shards})
+
+
 @asynccontextmanager
 async def open_world() -> AsyncIterator[World]:
     clock = ManualClock(NOON)
     store = await open_sqlite(None, clock=clock, inline=True)
     world = World(store, clock)
-    world.epochs |= await store.leases.take_shards("s1")
+    world.epochs |= await lead(store)
     try:
         yield world
     finally:

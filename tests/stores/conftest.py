@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from store_values import NOON
+from store_values import NOON, PassTime
 
 from rota.clock import ManualClock
 from rota.store.bundle import Store
@@ -24,3 +24,13 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClo
     opened = await open_sqlite(path, clock=clock, inline=request.param == "sqlite-inline")
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def pass_time(clock: ManualClock) -> PassTime:
+    """Lets time pass on the store's clock."""
+
+    async def pass_seconds(seconds: float) -> None:
+        clock.advance(seconds=seconds)
+
+    return pass_seconds

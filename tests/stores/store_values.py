@@ -1,5 +1,6 @@
 """Values for tests of stores: a job, a run, a worker, with only what a test wants different."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,9 @@ from rota.core.model import (
     Gap,
     HttpTask,
     Job,
+    JobId,
     JobSpec,
+    JobStats,
     Notice,
     OutputChunk,
     OutputLine,
@@ -20,11 +23,15 @@ from rota.core.model import (
     Run,
     RunId,
     RunState,
+    Server,
     Trigger,
     Worker,
 )
 from rota.store.bundle import Store
 from rota.store.jobs import AuditEntry, JobWrite, RunChange
+
+PassTime = Callable[[float], Awaitable[None]]
+"""Lets so many seconds pass on the store's clock."""
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -131,6 +138,11 @@ def make_notice(id_: str, created: datetime = NOON, **changes: Any) -> Notice:
     return replace(Notice(id=id_, event="failed", route="mail:ops", created=created, thread="t"), **changes)
 
 
+def make_stats(job: JobId, **fields: Any) -> JobStats:
+    """Counters as they are first written."""
+    return JobStats(**{"job_id": job, "version": 1, **fields})
+
+
 def make_chunk(run: RunId, sequence: int, first_line: int, *texts: str, attempt: int = 1) -> OutputChunk:
     """A chunk with these lines."""
     lines = tuple(OutputLine(first_line + place, 0, f"{text}\n".encode()) for place, text in enumerate(texts))
@@ -142,6 +154,22 @@ def make_chunk(run: RunId, sequence: int, first_line: int, *texts: str, attempt:
 def audit(verb: str = "job.apply", what: str = "web/fetch", actor: str = "ann") -> AuditEntry:
     """Somebody did something."""
     return AuditEntry(at=NOON, actor=actor, verb=verb, object=what)
+
+
+def make_server(id_: str = "server-1", **changes: Any) -> Server:
+    """A server that is about to join."""
+    server = Server(
+        id=id_, name=f"{id_}:8700", url="", version="0.1.0", started=LONG_AGO, renewed=LONG_AGO, lease_until=LONG_AGO
+    )
+    return replace(server, **changes)
+
+
+async def lead(store: Store, server: str = "server-1", *, alone: bool = True) -> dict[int, int]:
+    """Let a server lead all shards it can get; `alone` ends the leases of all others first."""
+    await store.leases.join(make_server(server), 1000.0, alone=alone)
+    shards = (await store.leases.standing()).shards
+    await store.leases.take(server, {shard.number: shard.epoch for shard in shards})
+    return {shard.number: shard.epoch for shard in (await store.leases.standing()).shards if shard.server == server}
 
 
 async def add_jobs(store: Store, *jobs: Job) -> None:

@@ -100,3 +100,49 @@ async def test_the_trail_is_newest_first(store: Store) -> None:
     await store.access.audit([replace(entries[0], request_id="r", actor="bob")])
     trail = await store.access.audit_trail(3)
     assert trail == [replace(entries[0], request_id="r", actor="bob"), entries[2], entries[1]]
+
+
+# ── tokens that make tokens ──────────────────────────────────────────────────────────────────────────────
+
+JOIN = TokenRecord(
+    id="j1", digest=b"\x0a" * 32, name="fleet", scopes=("join",), created=NOON, expires=after(60), uses=2,
+    labels={"group": "batch"},
+)  # fmt: skip
+
+
+def worker_token(number: int, worker: str = "w1") -> TokenRecord:
+    """A token for a worker."""
+    return TokenRecord(
+        id=f"w{number}", digest=bytes([number]) * 32, name=f"worker {worker}", scopes=("worker",), created=NOON,
+        worker=worker, labels=JOIN.labels,
+    )  # fmt: skip
+
+
+async def test_a_join_token_is_worth_as_many_tokens_as_it_has_uses(store: Store) -> None:
+    await store.access.put_token(JOIN)
+    made = [worker_token(number, f"w{number}") for number in range(2, 6)]
+    done = await asyncio.gather(*(store.access.use_token(JOIN.digest, one, NOON, audit("worker.join")) for one in made))
+    assert sorted(done) == [False, False, True, True]
+    kept = {token.id for token in await store.access.tokens()} - {JOIN.id}
+    assert kept == {one.id for one, is_made in zip(made, done, strict=True) if is_made}
+    used = await store.access.get_token(JOIN.id)
+    assert used == replace(JOIN, uses=0, last_used=NOON)
+    assert [entry.verb for entry in await store.access.audit_trail(9)] == ["worker.join"] * 2
+
+
+async def test_a_join_token_ends(store: Store) -> None:
+    await store.access.put_token(JOIN)
+    entry = audit("worker.join")
+    assert not await store.access.use_token(b"\x0b" * 32, worker_token(2), NOON, entry)
+    assert not await store.access.use_token(JOIN.digest, worker_token(2), after(60), entry)
+    await store.access.put_token(replace(JOIN, revoked=after(1)))
+    assert not await store.access.use_token(JOIN.digest, worker_token(2), after(2), entry)
+    assert [token.id for token in await store.access.tokens()] == [JOIN.id]
+
+
+async def test_a_worker_has_one_token_at_a_time(store: Store) -> None:
+    await store.access.put_token(JOIN)
+    await store.access.use_token(JOIN.digest, worker_token(2), NOON, audit("worker.join"))
+    await store.access.use_token(JOIN.digest, worker_token(3), after(5), audit("worker.join"))
+    assert await store.access.get_token("w2") == replace(worker_token(2), revoked=after(5))
+    assert await store.access.find_token(worker_token(3).digest) == worker_token(3)

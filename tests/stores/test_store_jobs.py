@@ -12,10 +12,12 @@ from store_values import (
     after,
     audit,
     finished,
+    lead,
     make_gap,
     make_job,
     make_notice,
     make_run,
+    make_stats,
     make_worker,
     starting,
 )
@@ -24,7 +26,6 @@ from rota.core.errors import Conflict, Fenced
 from rota.core.model import (
     Delivery,
     JobSpec,
-    JobStats,
     MissedMode,
     MissedPolicy,
     Overlap,
@@ -139,7 +140,7 @@ async def test_an_apply_brings_its_runs_gaps_changes_counters_and_notices(store:
             RunChange(run=finished(kept, RunState.SKIPPED, reason=reason)),
             RunChange(run=finished(moved, RunState.SKIPPED, reason=reason)),
         ),
-        stats=JobStats(job_id=job.id, recent="k0"),
+        stats=make_stats(job.id, recent="k0"),
         notices=(make_notice("n1"),),
     )
     await store.jobs.apply([write], [])
@@ -187,7 +188,7 @@ async def test_ten_thousand_definitions_are_one_apply(store: Store) -> None:
 async def test_a_plan_moves_the_cursor_and_creates_what_answers(store: Store) -> None:
     job = make_job(pause=Pause(since=NOON, by="ann", until=NOON))
     await add_jobs(store, job)
-    epochs = await store.leases.take_shards("server-1")
+    epochs = await lead(store)
     run, missed = make_run(job), finished(make_run(job, after(-30)), RunState.MISSED)
     plan = Plan(
         job_id=job.id,
@@ -196,7 +197,7 @@ async def test_a_plan_moves_the_cursor_and_creates_what_answers(store: Store) ->
         next_at=after(86_400),
         runs=(run, missed),
         gaps=(make_gap(job, after(-600), after(-60)),),
-        stats=JobStats(job_id=job.id, recent="m0", fails_in_row=0),
+        stats=make_stats(job.id, recent="m0", fails_in_row=0),
         notices=(make_notice("missed"),),
     )
     assert await store.jobs.commit_plan([plan], epochs) == {job.id}
@@ -212,7 +213,7 @@ async def test_a_plan_moves_the_cursor_and_creates_what_answers(store: Store) ->
 async def test_a_plan_for_another_version_is_left_out_and_the_others_go_on(store: Store) -> None:
     jobs = [make_job(f"web/job-{number}") for number in range(3)]
     await add_jobs(store, *jobs)
-    epochs = await store.leases.take_shards("server-1")
+    epochs = await lead(store)
     plans = [
         Plan(job_id=job.id, expected_version=version, cursor=NOON, next_at=None, runs=(make_run(job),))
         for job, version in zip(jobs, (1, 2, 1), strict=True)
@@ -224,7 +225,7 @@ async def test_a_plan_for_another_version_is_left_out_and_the_others_go_on(store
 async def test_a_plan_for_a_deleted_job_is_left_out(store: Store) -> None:
     job = make_job(deleted=NOON, next_at=None)
     await add_jobs(store, job)
-    epochs = await store.leases.take_shards("server-1")
+    epochs = await lead(store)
     plan = Plan(job_id=job.id, expected_version=1, cursor=NOON, next_at=None)
     assert await store.jobs.commit_plan([plan], epochs) == set()
 
@@ -232,8 +233,8 @@ async def test_a_plan_for_a_deleted_job_is_left_out(store: Store) -> None:
 async def test_a_plan_under_an_old_epoch_writes_nothing(store: Store) -> None:
     job = make_job()
     await add_jobs(store, job)
-    old = await store.leases.take_shards("server-1")
-    new = await store.leases.take_shards("server-2")
+    old = await lead(store)
+    new = await lead(store, "server-2")
     assert {shard: epoch + 1 for shard, epoch in old.items()} == new
     plan = Plan(job_id=job.id, expected_version=1, cursor=NOON, next_at=None, runs=(make_run(job),))
     with pytest.raises(Fenced):
@@ -246,7 +247,7 @@ async def test_a_plan_under_an_old_epoch_writes_nothing(store: Store) -> None:
 async def test_a_broken_schedule_is_noted_by_a_plan(store: Store) -> None:
     job = make_job()
     await add_jobs(store, job)
-    epochs = await store.leases.take_shards("server-1")
+    epochs = await lead(store)
     plan = Plan(job_id=job.id, expected_version=1, cursor=job.cursor, next_at=NOON, broken="no such zone")
     await store.jobs.commit_plan([plan], epochs)
     assert (await store.jobs.by_id([job.id]))[job.id].broken == "no such zone"

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
-from store_values import NOON, add_jobs, after, finished, make_job, make_run, make_worker, starting
+from store_values import NOON, add_jobs, after, finished, lead, make_job, make_run, make_worker, starting
 
 from rota.clock import ManualClock
 from rota.core.errors import Conflict, Fenced
@@ -77,7 +77,7 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.call(add_jobs(self.store, *JOBS))
         self.model.jobs = {job.id: job for job in JOBS}
-        self.model.epoch = self.call(self.store.leases.take_shards("s"))[0]
+        self.model.epoch = self.call(lead(self.store))[0]
 
     def stale(self, run: Run, by: int) -> Run:
         """The run as somebody saw it who did not look for some writes."""
@@ -224,7 +224,7 @@ class StoreMachine(RuleBasedStateMachine):
         later = [run.ready_at for run in hot if run.state is RunState.QUEUED and run.ready_at > after(6)]
         assert self.call(self.store.runs.next_ready(after(6))) == min(later, default=None)
         held = [run for run in hot if run.state is not RunState.QUEUED]
-        assert self.call(self.store.runs.held()) == sorted(held, key=lambda run: (run.due, run.id))
+        assert self.call(self.store.held.all()) == sorted(held, key=lambda run: (run.due, run.id))
         late = [run.late_at for run in hot if run.late_at is not None]
         assert self.call(self.store.runs.next_late()) == min(late, default=None)
 

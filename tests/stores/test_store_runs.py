@@ -1,11 +1,13 @@
 """The contract of runs: created once, given out under sessions and overlap, recorded all or nothing."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 from store_values import (
     NOON,
+    PassTime,
     add_jobs,
     after,
     audit,
@@ -15,16 +17,19 @@ from store_values import (
     make_job,
     make_notice,
     make_run,
+    make_server,
+    make_stats,
     make_worker,
     start_and_finish,
     starting,
 )
 
-from rota.core.errors import Conflict, Invalid
-from rota.core.model import Attempt, AttemptState, JobStats, Reason, RunState, Trigger, Usage
+from rota.core.errors import Conflict, Fenced, Invalid
+from rota.core.ids import shard_of
+from rota.core.model import Attempt, AttemptState, Reason, Run, RunState, Trigger, Usage
 from rota.store.bundle import Store
 from rota.store.jobs import JobWrite, RunChange
-from rota.store.runs import Waiting
+from rota.store.runs import LossGuard, Waiting
 
 
 async def test_a_run_is_read_as_it_was_written(store: Store) -> None:
@@ -194,8 +199,8 @@ async def test_assigned_runs_are_held_and_wait_no_more(store: Store) -> None:
     await store.runs.create([run])
     held = starting(run, session=session)
     assert await store.runs.assign([RunChange(run=held)], {"w1": session}) == {run.id}
-    assert await store.runs.held() == await store.runs.held_by("w1") == [held]
-    assert await store.runs.held_by("w2") == []
+    assert await store.held.all() == await store.held.by_worker("w1") == [held]
+    assert await store.held.by_worker("w2") == []
     assert (await store.runs.waiting(after(60), None, 10)).runs == ()
     assert await store.runs.unfinished([job.id]) == [held]
 
@@ -290,13 +295,13 @@ async def test_an_outcome_moves_the_run_to_history_with_all_that_follows(store: 
     found = await store.runs.reported([run.id, make_run(job, after(9)).id])
     assert (found.runs, found.jobs, found.stats) == ({run.id: held}, {job.id: job}, {})
     ended = finished(held, RunState.FAILED, exit=3, error="boom", result=[1])
-    stats = JobStats(job_id=job.id, recent="f1", fails_in_row=1, last_run=run.id, last_state=RunState.FAILED)
+    stats = make_stats(job.id, recent="f1", fails_in_row=1, last_run=run.id, last_state=RunState.FAILED)
     change = [RunChange(run=ended)]
     assert await store.runs.record(change, [stats], [make_notice("n")], [audit("run.end")]) == {run.id}
     assert await store.runs.get([run.id]) == {run.id: ended}
     assert (await store.runs.reported([run.id])).runs == {}
     assert await store.runs.stats([job.id]) == {job.id: stats}
-    assert await store.runs.held() == []
+    assert await store.held.all() == []
     assert await store.runs.next_late() is None
     assert await store.alerts.recent(5) == [make_notice("n")]
     assert [entry.verb for entry in await store.access.audit_trail(5)] == ["run.end"]
@@ -310,7 +315,7 @@ async def test_a_record_that_comes_too_late_changes_nothing_at_all(store: Store)
     await store.runs.record([RunChange(run=finished(moved, RunState.CANCELLED))], [], [])
     batch = [RunChange(run=finished(good)), RunChange(run=finished(moved))]
     with pytest.raises(Conflict) as caught:
-        await store.runs.record(batch, [JobStats(job_id=job.id, recent="s1")], [make_notice("n")], [audit()])
+        await store.runs.record(batch, [make_stats(job.id, recent="s1")], [make_notice("n")], [audit()])
     assert caught.value.facts["runs"] == (moved.id,)
     assert (await store.runs.get([good.id]))[good.id] == good
     assert await store.runs.stats([job.id]) == {}
@@ -397,3 +402,105 @@ async def test_empty_batches_are_answered(store: Store) -> None:
     assert await store.runs.stats([]) == {}
     assert await store.runs.unfinished([]) == []
     assert (await store.runs.reported([])).runs == {}
+
+
+# ── who may judge, and what others do meanwhile ──────────────────────────────────────────────────────────
+
+
+async def held_by_w1(store: Store) -> Run:
+    """A run that worker w1 holds in its first session, at server-1 whose lease lasts four seconds."""
+    job = make_job()
+    await add_jobs(store, job)
+    await store.leases.join(make_server("server-1"), 4.0)
+    await store.sessions.connect(make_worker())
+    run = make_run(job)
+    await store.runs.create([run])
+    held = starting(run)
+    assert await store.runs.assign([RunChange(run=held)], {"w1": 1}) == {run.id}
+    return held
+
+
+async def test_a_worker_that_has_connected_again_is_not_called_lost(store: Store) -> None:
+    held = await held_by_w1(store)
+    lost = [RunChange(run=finished(held, RunState.LOST))]
+    await store.sessions.connect(make_worker())
+    with pytest.raises(Fenced):
+        await store.runs.record(lost, [], [], guard=LossGuard(sessions={"w1": 1}))
+    assert (await store.runs.get([held.id]))[held.id] == held
+    assert await store.runs.record(lost, [], [], guard=LossGuard(sessions={"w1": 2})) == {held.id}
+
+
+async def test_only_its_own_server_calls_a_worker_lost_until_that_is_long_dead(
+    store: Store, pass_time: PassTime
+) -> None:
+    held = await held_by_w1(store)
+    lost = [RunChange(run=finished(held, RunState.LOST))]
+    guard = LossGuard(sessions={"w1": 1}, lapsed={"server-1": 60.0})
+    await pass_time(63)
+    with pytest.raises(Fenced):
+        await store.runs.record(lost, [], [], guard=guard)
+    await pass_time(2)
+    await store.leases.renew("server-1", 4.0)
+    with pytest.raises(Fenced):
+        await store.runs.record(lost, [], [], guard=guard)
+    await pass_time(65)
+    assert await store.runs.record(lost, [], [], guard=guard) == {held.id}
+
+
+async def test_a_server_nobody_knows_any_more_is_long_dead(store: Store) -> None:
+    held = await held_by_w1(store)
+    guard = LossGuard(sessions={"w1": 1}, lapsed={"forgotten": 60.0})
+    assert await store.runs.record([RunChange(run=finished(held, RunState.LOST))], [], [], guard=guard) == {held.id}
+
+
+async def test_counters_that_moved_let_nothing_be_recorded(store: Store) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    runs = [make_run(job), make_run(job, after(1))]
+    await store.runs.create(runs)
+    first = make_stats(job.id, recent="s1")
+    await store.runs.record([RunChange(run=finished(runs[0]))], [first], [])
+    late = [RunChange(run=finished(runs[1]))]
+    with pytest.raises(Conflict):
+        await store.runs.record(late, [make_stats(job.id, recent="f1")], [make_notice("n")])
+    assert await store.runs.stats([job.id]) == {job.id: first}
+    assert await store.alerts.recent(5) == []
+    assert await store.runs.get([runs[1].id]) == {runs[1].id: runs[1]}
+    second = replace(first, recent="s1f1", version=2)
+    assert await store.runs.record(late, [second], []) == {runs[1].id}
+    assert await store.runs.stats([job.id]) == {job.id: second}
+
+
+async def test_waiting_runs_of_some_shards(store: Store) -> None:
+    jobs = [make_job(f"web/job-{number}") for number in range(40)]
+    jobs = [replace(job, shard=shard_of(job.id, store.shards)) for job in jobs]
+    await add_jobs(store, *jobs)
+    runs = [make_run(job, after(number)) for number, job in enumerate(jobs)]
+    await store.runs.create(runs)
+    for shards in ([0], list(range(store.shards)), list(range(0, store.shards, 2)), []):
+        expected = [run for run, job in zip(runs, jobs, strict=True) if job.shard in shards]
+        found = await store.runs.waiting(after(99), {"http": 100}, 100, shards=shards)
+        assert list(found.runs) == expected
+        assert set(found.jobs) == {run.job_id for run in expected}
+        few = await store.runs.waiting(after(99), None, 3, shards=shards)
+        assert list(few.runs) == expected[:3]
+        assert await store.runs.next_ready(NOON, shards) == next((run.due for run in expected if run.due > NOON), None)
+
+
+async def test_ends_that_were_asked_for_are_found_while_a_worker_holds_the_run(store: Store) -> None:
+    held = await held_by_w1(store)
+    assert await store.held.cancelled() == []
+    asked = replace(held, cancel=Reason(code="CANCELLED"), version=held.version + 1)
+    await store.runs.record([RunChange(run=asked)], [], [])
+    assert await store.held.cancelled() == [asked]
+    await store.runs.record([RunChange(run=finished(asked, RunState.CANCELLED))], [], [])
+    assert await store.held.cancelled() == []
+
+
+async def test_what_was_given_away_long_ago_and_never_heard_of(store: Store) -> None:
+    held = await held_by_w1(store)
+    assert await store.held.starting(held.ready_at, 10) == []
+    assert await store.held.starting(held.ready_at + timedelta(seconds=1), 10) == [held]
+    running = replace(held, state=RunState.RUNNING, started=NOON, version=held.version + 1)
+    await store.runs.record([RunChange(run=running)], [], [])
+    assert await store.held.starting(after(3600), 10) == []

@@ -16,6 +16,7 @@ from store_values import (
     make_job,
     make_notice,
     make_run,
+    make_stats,
     make_worker,
     start_and_finish,
     starting,
@@ -84,10 +85,10 @@ async def add_varied_jobs(store: Store) -> dict[str, Job]:
     }
     await add_jobs(store, *jobs.values())
     stats = [
-        JobStats(job_id=jobs["web/plain"].id, last_run=make_run(jobs["web/plain"]).id, last_state=RunState.SUCCEEDED),
-        JobStats(job_id=jobs["web/broken"].id, fails_in_row=2, last_run="x", last_state=RunState.FAILED),
-        JobStats(job_id=jobs["ops/owned"].id, late_since=NOON),
-        JobStats(job_id=jobs["ops/gone"].id, fails_in_row=2, late_since=NOON),
+        make_stats(jobs["web/plain"].id, last_run=make_run(jobs["web/plain"]).id, last_state=RunState.SUCCEEDED),
+        make_stats(jobs["web/broken"].id, fails_in_row=2, last_run="x", last_state=RunState.FAILED),
+        make_stats(jobs["ops/owned"].id, late_since=NOON),
+        make_stats(jobs["ops/gone"].id, fails_in_row=2, late_since=NOON),
     ]
     await store.runs.record([], stats, [])
     return jobs
@@ -127,7 +128,7 @@ async def test_jobs_by_query(store: Store, query: dict[str, Any], expected: str)
 async def test_a_row_brings_the_job_and_its_counters(store: Store) -> None:
     job, fresh = make_job("web/a"), make_job("web/b")
     await add_jobs(store, job, fresh)
-    stats = JobStats(job_id=job.id, recent="s1f2", fails_in_row=1, last_finished=NOON, last_due=NOON, last_success=NOON)
+    stats = make_stats(job.id, recent="s1f2", fails_in_row=1, last_finished=NOON, last_due=NOON, last_success=NOON)
     await store.runs.record([], [stats], [])
     page = await store.views.jobs(JobQuery(), "name", None, 10)
     assert [(row.job, row.stats) for row in page.items] == [(job, stats), (fresh, JobStats(job_id=fresh.id))]
@@ -139,7 +140,7 @@ async def test_pages_of_jobs_join_to_the_whole_list(store: Store, sort: str, lim
     moments = {"a": 50, "b": None, "c": 10, "d": 10, "e": None, "f": 99}
     jobs = {name: make_job(f"web/{name}", next_at=None if at is None else after(at)) for name, at in moments.items()}
     await add_jobs(store, *jobs.values(), make_job("web/gone", deleted=NOON))
-    ended = [JobStats(job_id=jobs[name].id, last_finished=after(at)) for name, at in moments.items() if at is not None]
+    ended = [make_stats(jobs[name].id, last_finished=after(at)) for name, at in moments.items() if at is not None]
     await store.runs.record([], ended, [])
 
     def by_moment(names: str) -> list[str]:

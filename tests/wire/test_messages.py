@@ -51,11 +51,13 @@ FROM_SERVER = [
         )
     ),
     messages.Permit(run_id="r", fence=1, boot_id="b"),
+    messages.Revoke(run_id="r", fence=1),
     messages.Cancel(run_id="r", fence=1),
     messages.ReportsAcknowledged(sequence=1),
     messages.OutputAcknowledged(sequence=1),
     messages.HeartbeatAcknowledged(sent=1.5, now=NOW),
     messages.Drain(grace=1.0),
+    messages.Moving(),
 ]
 
 

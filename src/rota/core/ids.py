@@ -19,6 +19,11 @@ def job_id(namespace: str, name: str) -> JobId:
     return JobId(_uuid_text(_stamp_version(bytearray(digest[:16]))))
 
 
+def shard_of(job: JobId, shards: int) -> int:
+    """Which of `shards` equal slices a job belongs to."""
+    return int(job[-4:], 16) % shards
+
+
 def run_id(job: JobId, due: datetime, trigger: Trigger, key: str, created: datetime) -> RunId:
     """The id of the run that answers `due` (schedule) or the trigger with `key` at `created` (all others)."""
     stamp = due if trigger in (Trigger.SCHEDULE, Trigger.BACKFILL) else created

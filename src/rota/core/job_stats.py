@@ -5,11 +5,12 @@ second: a hexadecimal digit that grows with the logarithm of the duration (0 = b
 """
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
-from rota.core.model import JobStats, Run, RunState
+from rota.core.model import JobId, JobStats, Run, RunState
 
 OUTCOMES: Final = {
     RunState.SUCCEEDED: "s",
@@ -23,6 +24,16 @@ OUTCOMES: Final = {
 FAILED_STATES: Final = (RunState.FAILED, RunState.TIMED_OUT, RunState.LOST)
 _RECENT_RUNS: Final = 24
 _LONGEST: Final = math.log10(86_400 / 0.01)
+
+
+def counters_of(job: JobId, stats: Mapping[JobId, JobStats]) -> JobStats:
+    """A job's counters among these; empty ones for a job that has none yet."""
+    return stats.get(job) or JobStats(job_id=job)
+
+
+def written(after: JobStats, before: Mapping[JobId, JobStats]) -> JobStats:
+    """Counters as they are handed to the store: one version above what was read, however often they were folded."""
+    return replace(after, version=counters_of(after.job_id, before).version + 1)
 
 
 def duration_digit(seconds: float | None) -> str:

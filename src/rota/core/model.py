@@ -211,6 +211,7 @@ class JobStats(Value):
     last_finished: datetime | None = None
     last_success: datetime | None = None  # due of the newest run that succeeded
     late_since: datetime | None = None  # due of the instant that has not succeeded in time
+    version: int = 0  # raised by every write; writers compare it. 0: never written
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -283,6 +284,7 @@ class Attempt(Value):
     worker: str
     state: AttemptState
     created: datetime
+    continue_for: float = 0.0  # seconds it may go on beyond its worker's deadline (`on-disconnect: continue for`)
     started: datetime | None = None
     finished: datetime | None = None
     exit: int | None = None
@@ -383,12 +385,16 @@ class OutputChunk(Value):
 
 
 class Worker(Value):
-    """A process that executes attempts, as last heard of."""
+    """A process that executes attempts, as last heard of.
+
+    `disconnected`: its session's channel has ended. `settled`: what it held then has been dealt with, by its
+    goodbye or by calling it lost.
+    """
 
     name: str
     boot_id: str
     session: int
-    server: str
+    server: str  # id of the server it is, or was, connected to
     version: str
     connected: datetime
     last_seen: datetime
@@ -396,7 +402,38 @@ class Worker(Value):
     capacity: dict[str, int] = {}
     cpus: int = 1
     memory: int = 0
+    draining: bool = False
+    clock_offset: float | None = None  # seconds its wall clock is ahead of the store's
     disconnected: datetime | None = None
+    settled: datetime | None = None
+
+
+class Server(Value):
+    """A process that decides. It lives as long as its lease, which it renews; all servers are equal."""
+
+    id: str  # new with every start
+    name: str
+    url: str
+    version: str
+    started: datetime
+    renewed: datetime
+    lease_until: datetime
+
+
+class Shard(Value):
+    """A fixed slice of the jobs, led by one server at a time. The epoch is raised by every change of its leader."""
+
+    number: int
+    server: str  # id; empty: nobody leads it
+    epoch: int
+
+
+class Standing(Value):
+    """Who leads what at one moment of the store's clock."""
+
+    now: datetime
+    servers: tuple[Server, ...]
+    shards: tuple[Shard, ...]
 
 
 class Notice(Value):

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from rota.core import alerting
 from rota.core.errors import IllegalTransition
+from rota.core.job_stats import counters_of, written
 from rota.core.model import Job, JobId, JobSpec, JobStats, Notice, Run, RunId, RunState, Value
 from rota.core.run_state import Ended, Start, advance, on_ended, on_lost, on_returned
 
@@ -91,14 +92,12 @@ def decide(news: Sequence[News], known: Known, now: datetime, rng: Random) -> Re
             permitted.append(one)
         if after.state.is_final:
             wrote = isinstance(one, HasEnded) and one.wrote_output
-            counters = stats.get(job.id) or JobStats(job_id=job.id)
-            stats[job.id], told = alerting.on_end(job, counters, after, wrote, now)
+            stats[job.id], told = alerting.on_end(job, counters_of(job.id, stats), after, wrote, now)
             touched[job.id] = None
             notices += told
-    written = tuple(replace(run, version=known.runs[run.id].version + 1) for run in runs.values())
     return Recorded(
-        runs=written,
-        stats=tuple(stats[job_id] for job_id in touched),
+        runs=tuple(replace(run, version=known.runs[run.id].version + 1) for run in runs.values()),
+        stats=tuple(written(stats[job_id], known.stats) for job_id in touched),
         notices=tuple(notices),
         permitted=tuple(permitted),
         refused=tuple(refused),
@@ -114,11 +113,11 @@ def settle(runs: Sequence[Run], jobs: Mapping[JobId, Job], stats: Mapping[JobId,
         job = jobs.get(run.job_id)
         if job is None:
             continue
-        before = counters.get(job.id) or JobStats(job_id=job.id)
-        counters[job.id], told = alerting.on_end(job, before, run, False, now)
+        counters[job.id], told = alerting.on_end(job, counters_of(job.id, counters), run, False, now)
         touched[job.id] = None
         notices += told
-    return Recorded(runs=tuple(runs), stats=tuple(counters[job_id] for job_id in touched), notices=tuple(notices))
+    after = tuple(written(counters[job_id], stats) for job_id in touched)
+    return Recorded(runs=tuple(runs), stats=after, notices=tuple(notices))
 
 
 def _after(run: Run, news: News, spec: JobSpec, now: datetime, rng: Random) -> Run | None:

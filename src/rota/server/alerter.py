@@ -7,7 +7,7 @@ days a notice is given up, and that is said too.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 from typing import Final
@@ -18,9 +18,10 @@ from rota.alerts.channel import AlertChannel, NotTaken, Refused
 from rota.alerts.message import build_message
 from rota.clock import Clock
 from rota.core.errors import RotaError
-from rota.core.model import Condition, Notice, OutputLine, RunId
-from rota.events import ConditionCleared, ConditionRaised, Emit, NoticeFailed, NoticeSent
+from rota.core.model import Notice, OutputLine, RunId
+from rota.events import Emit, NoticeFailed, NoticeSent
 from rota.loop import NO_REST, Loop
+from rota.server.conditions import Conditions
 from rota.store.bundle import Store
 
 LONGEST_REST: Final = timedelta(seconds=5)
@@ -35,9 +36,18 @@ class Alerter(Loop):
     """Sends what is in the outbox."""
 
     def __init__(
-        self, store: Store, channels: Mapping[str, AlertChannel], clock: Clock, emit: Emit, public_url: str
+        self,
+        store: Store,
+        channels: Mapping[str, AlertChannel],
+        clock: Clock,
+        emit: Emit,
+        public_url: str,
+        *,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(emit)
+        self._leads = leads  # whether the outbox is this server's duty
+        self._conditions = Conditions(store.alerts, clock, emit)
         self._store = store
         self._channels = dict(channels)
         self._clock = clock
@@ -59,6 +69,8 @@ class Alerter(Loop):
     async def tick(self) -> timedelta:
         """Give what is pending to the tasks of its routes."""
         self._reap()
+        if not self._leads():
+            return LONGEST_REST
         now = self._clock.now()
         # Those of a busy route must not hide the others', so the look reaches beyond them.
         pending = await self._store.alerts.pending(now, BATCH + len(self._taken) + self._passed_over)
@@ -137,8 +149,7 @@ class Alerter(Loop):
         sent = replace(notice, state="sent", sent=now, tries=notice.tries + 1, next_try=None, error=None)
         await self._store.alerts.settle([sent])
         self._emit(NoticeSent(event=notice.event, route=notice.route, job=notice.job))
-        if await self._store.alerts.clear_condition(_condition_key(notice.route)):
-            self._emit(ConditionCleared(key=_condition_key(notice.route)))
+        await self._conditions.clear(_condition_key(notice.route))
 
     async def _postpone(self, notices: Sequence[Notice], error: RotaError) -> None:
         """The route does not work: the first of `notices` was tried, the others would meet the same."""
@@ -173,11 +184,8 @@ class Alerter(Loop):
 
     async def _raise(self, notice: Notice, detail: str, hint: str | None) -> None:
         """A standing condition for the route, until it works again."""
-        key = _condition_key(notice.route)
         advice = hint or f"put it right, then: rota alerts test {notice.route}"
-        condition = Condition(key=key, detail=detail, since=self._clock.now(), hint=advice)
-        if await self._store.alerts.raise_condition(condition):
-            self._emit(ConditionRaised(key=key, detail=detail))
+        await self._conditions.put(_condition_key(notice.route), detail, advice)
 
     def _emit_failed(self, notice: Notice, error: RotaError, *, given_up: bool) -> None:
         self._emit(

@@ -103,13 +103,17 @@ class Dispatcher(Loop):
         placement = place([ready.run for ready in released.ready], rooms)
         if not placement.placed:
             return
+        specs = await self._specs([placed.run for placed in placement.placed], found.jobs)
         fences = await self._fences.take(len(placement.placed))
-        assigned = [_assign(placed, fence, now) for placed, fence in zip(placement.placed, fences, strict=True)]
+        assigned = [
+            _assign(placed, fence, specs[placed.run.job_id, placed.run.revision], now)
+            for placed, fence in zip(placement.placed, fences, strict=True)
+        ]
         changes = [RunChange(run=run, alone=run.id in alone) for run in assigned]
         sessions = {placed.worker: placed.session for placed in placement.placed}
         written = await self._store.runs.assign(changes, sessions)
         self._emit(RunsAssigned(runs=len(written), left_out=len(changes) - len(written)))
-        await self._send([run for run in assigned if run.id in written], found.jobs)
+        await self._send([run for run in assigned if run.id in written], specs)
 
     async def _decide(self, found: Waiting, now: datetime) -> Released:
         """Ask core what may start."""
@@ -135,9 +139,8 @@ class Dispatcher(Loop):
         if released.end:
             await self._replace_runs(released.end)
 
-    async def _send(self, runs: Sequence[Run], jobs: Mapping[JobId, Job]) -> None:
+    async def _send(self, runs: Sequence[Run], specs: Mapping[tuple[JobId, int], JobSpec]) -> None:
         """Make the orders and hand them to the sessions, one message per worker."""
-        specs = await self._specs(runs, jobs)
         names = {name for spec in specs.values() for name in secret_names(spec)}
         values = await self._secrets.values(sorted(names)) if names else {}
         batches: dict[str, tuple[list[Run], list[AttemptOrder]]] = {}
@@ -162,10 +165,15 @@ class Dispatcher(Loop):
         return specs
 
 
-def _assign(placed: Placed, fence: int, now: datetime) -> Run:
+def _assign(placed: Placed, fence: int, spec: JobSpec, now: datetime) -> Run:
     """The run with its next attempt."""
     run = placed.run
     attempt = Attempt(
-        number=run.attempt + 1, fence=fence, worker=placed.worker, state=AttemptState.STARTING, created=now
+        number=run.attempt + 1,
+        fence=fence,
+        worker=placed.worker,
+        state=AttemptState.STARTING,
+        created=now,
+        continue_for=spec.on_disconnect or 0.0,
     )
     return advance(run, Assign(attempt=attempt, session=placed.session))

@@ -1,24 +1,27 @@
 """The hub: worker sessions of this server. Who is connected, what each holds, how much more each takes.
 
-A session begins with the worker's hello, which the store numbers, and ends with its channel. What a worker sends is
-handed to the recorder; what it held when its channel ended is lost.
+A session begins with the worker's hello, which the store numbers. What a worker sends is handed to the recorder. When
+a channel inside the process ends, what the worker held is lost with it. When a network channel ends, the worker may
+be alive: it connects again, here or elsewhere, and says what it holds; only after a silence is it called lost (the
+reaper does that).
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
-
-from msgspec.structs import replace
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
 
 from rota.clock import Clock
-from rota.core.model import Run, Worker
+from rota.core.errors import Fenced, StoreUnavailable
+from rota.core.model import Run
 from rota.core.placement import WorkerRoom
 from rota.events import Emit, WorkerConnected, WorkerDisconnected
+from rota.server.admission import Admission, Admitted, Identity, NotAdmitted
+from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
+from rota.store.runs import LossGuard
 from rota.wire.channel import ChannelClosed, ServerChannel
 from rota.wire.messages import (
-    PROTOCOL,
     Assign,
     AttemptOrder,
     Cancel,
@@ -30,99 +33,99 @@ from rota.wire.messages import (
     HeartbeatAcknowledged,
     Held,
     Hello,
+    Moving,
     Refused,
+    Revoke,
     Welcome,
 )
 
 _HELLO_SECONDS: Final = 10.0
 
 
-class WorkerSession:
-    """One connected worker."""
+class Reports(Protocol):
+    """Who commits what workers say, and what follows from their silence."""
 
-    def __init__(self, worker: Worker, channel: ServerChannel) -> None:
-        self.worker = worker
-        self.channel = channel
-        self.credit = dict(worker.capacity)
-        self.held: dict[tuple[str, int], str] = {}  # (run id, fence) → kind
-        self.early_cancels: set[tuple[str, int]] = set()  # asked for before the order was sent
-        self.draining = False
+    async def take(self, session: WorkerSession, message: FromWorker) -> None:
+        """A message of a worker."""
 
-    def room(self) -> WorkerRoom:
-        """How many more attempts of each kind it takes.
+    async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
+        """These attempts are lost; raises Fenced when somebody else judges them."""
 
-        Where the worker keeps a stock of short attempts (its credit is above its capacity), room is only spoken of
-        when a quarter of the stock is gone: the next ones then travel together and not one by one.
-        """
-        room = dict(self.credit)
-        for kind in self.held.values():
-            room[kind] = room.get(kind, 0) - 1
-        for kind, credit in self.credit.items():
-            if credit > self.worker.capacity.get(kind, 0) and room[kind] < credit // 4:
-                room[kind] = 0
-        return WorkerRoom(name=self.worker.name, session=self.worker.session, room=room, draining=self.draining)
+    async def give_back(self, held: Sequence[Held], why: str) -> None:
+        """These attempts never started."""
 
 
 class Hub:
     """All worker sessions of this server."""
 
     def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        server: str,
-        on_message: Callable[[WorkerSession, FromWorker], Awaitable[None]],
-        emit: Emit,
+        self, store: Store, clock: Clock, server: str, admission: Admission, reports: Reports, emit: Emit
     ) -> None:
         self._store = store
         self._clock = clock
         self._server = server
-        self._on_message = on_message
+        self._admission = admission
+        self._reports = reports
         self._emit = emit
-        self._sessions: dict[str, WorkerSession] = {}
+        self._sessions: dict[str, WorkerSession] = {}  # by worker; of some the channel has ended
+        self._holders: dict[AttemptKey, WorkerSession] = {}
+        self._moving = False
         self.on_room: Callable[[], None] = lambda: None
-        self.on_lost: Callable[[list[Held]], Awaitable[None]] = _ignore
+        self.renewal_age: Callable[[], float] = lambda: 0.0
 
     def sessions(self) -> list[WorkerSession]:
         """The connected workers, by name."""
+        return [session for session in self.all_sessions() if not session.ended]
+
+    def all_sessions(self) -> list[WorkerSession]:
+        """The sessions that are not dealt with, those with an ended channel included, by name."""
         return [self._sessions[name] for name in sorted(self._sessions)]
 
     def rooms(self) -> list[WorkerRoom]:
-        """What placement needs to know of them."""
+        """What placement needs to know of the connected workers."""
         return [session.room() for session in self.sessions()]
 
     def holds(self, run: Run) -> bool:
-        """Whether the run's worker is connected here and has its current attempt."""
-        session = self._sessions.get(run.current.worker) if run.current else None
-        return session is not None and (run.id, run.fence) in session.held
+        """Whether a worker of this server has the run's current attempt."""
+        return (run.id, run.fence) in self._holders
 
-    async def serve(self, channel: ServerChannel) -> None:
-        """Serve one worker's channel until it ends."""
+    def session_of(self, run: Run) -> WorkerSession | None:
+        """The open session that the run's current attempt was assigned in, when that is one of this server."""
+        session = self._sessions.get(run.current.worker) if run.current else None
+        return session if session is not None and run.session == session.worker.session else None
+
+    async def serve(self, channel: ServerChannel, identity: Identity | None = None) -> None:
+        """Serve one worker's channel until it ends; `identity` is what its token says of it."""
         try:
             async with asyncio.timeout(_HELLO_SECONDS):
                 hello = await channel.receive()
         except (ChannelClosed, TimeoutError):
             await channel.close()
             return
-        session = await self._welcome(hello, channel)
+        session = await self._welcome(hello, channel, identity)
         if session is None:
             await channel.close()
             return
         try:
             while True:
-                await self._handle(session, await channel.receive())
+                message = await channel.receive()
+                session.heard = self._clock.monotonic()
+                await self._handle(session, message)
         except ChannelClosed:
             pass
         finally:
             await self._end(session)
 
     async def assign(self, worker: str, runs: list[Run], orders: list[AttemptOrder]) -> bool:
-        """Send orders to a worker; False when the session they were made for is gone: the runs are lost with it."""
+        """Send orders to a worker; False when the session they were made for is gone.
+
+        What was not sent then comes back when the worker says hello again and does not name it.
+        """
         session = self._sessions.get(worker)
         if session is None or any(run.session != session.worker.session for run in runs):
             return False
         for run in runs:
-            session.held[run.id, run.fence] = run.kind
+            self._hold(session, run)
         sent = await self._send(session, Assign(orders=tuple(orders)))
         for run in runs:
             if (run.id, run.fence) in session.early_cancels:
@@ -134,22 +137,46 @@ class Hub:
         """Ask the worker that holds the run to end it; False when it is not connected here."""
         current = run.current
         session = self._sessions.get(current.worker) if current else None
-        if session is None or current is None:
+        if session is None or current is None or session.ended:
             return False
-        if (run.id, run.fence) not in session.held:
+        key = (run.id, run.fence)
+        if session.asked.get(key) == "end":
+            return True
+        if key not in session.held:
             # The order is on its way; a worker knows nothing of an attempt before it has come.
-            session.early_cancels.add((run.id, run.fence))
+            session.early_cancels.add(key)
+        session.asked[key] = "end"
         return await self._send(session, Cancel(run_id=run.id, fence=current.fence))
+
+    async def revoke(self, run: Run) -> bool:
+        """Ask the worker that holds the run to give it back unless it has started; False when it is not here."""
+        session = self._holders.get((run.id, run.fence))
+        if session is None or session.ended:
+            return False
+        if (run.id, run.fence) in session.asked:
+            return True
+        session.asked[run.id, run.fence] = "give back"
+        return await self._send(session, Revoke(run_id=run.id, fence=run.fence))
 
     async def send(self, session: WorkerSession, message: FromServer) -> bool:
         """Send a message on a session; False when it is gone."""
         return await self._send(session, message)
 
-    def let_go(self, attempts: Iterable[tuple[str, int]]) -> None:
-        """Nobody holds these attempts (run id, fence) any more."""
-        freed = [session.held.pop(attempt, None) for attempt in attempts for session in self._sessions.values()]
-        if any(freed):
+    def let_go(self, attempts: Iterable[AttemptKey]) -> None:
+        """Nobody holds these attempts any more."""
+        freed = False
+        for attempt in attempts:
+            session = self._holders.pop(attempt, None)
+            freed = (session is not None and session.let_go(attempt)) or freed
+        if freed:
             self.on_room()
+
+    def forget(self, session: WorkerSession) -> None:
+        """The session is dealt with: what it held is settled, or the worker has connected elsewhere."""
+        if self._sessions.get(session.worker.name) is session:
+            del self._sessions[session.worker.name]
+        for key in [key for key, holder in self._holders.items() if holder is session]:
+            del self._holders[key]
 
     async def drain(self, grace: float) -> None:
         """Ask every worker to take nothing new and finish."""
@@ -157,92 +184,120 @@ class Hub:
             session.draining = True
             await self._send(session, Drain(grace=grace))
 
-    async def _welcome(self, hello: FromWorker, channel: ServerChannel) -> WorkerSession | None:
+    async def move(self) -> None:
+        """Send the workers to other servers, with all they hold; take no new ones."""
+        self._moving = True
+        for session in self.sessions():
+            session.draining = True
+            await self._send(session, Moving())
+            await session.channel.close()
+
+    # ── hello ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _welcome(
+        self, message: FromWorker, channel: ServerChannel, identity: Identity | None
+    ) -> WorkerSession | None:
         """Open the session, or refuse it."""
-        if not isinstance(hello, Hello):
-            await self._refuse(channel, Refused(reason="the first message was not a hello"))
-            return None
-        if hello.protocol != PROTOCOL:
-            hint = f"this server speaks version {PROTOCOL}; run the same version of Rota on both"
-            await self._refuse(
-                channel, Refused(reason=f"protocol version {hello.protocol} is not spoken here", hint=hint)
-            )
-            return None
-        worker, lost, taken_over = await self._open(hello)
-        session = WorkerSession(worker, channel)
-        session.held = {(run.id, run.fence): run.kind for run in taken_over}
+        refused = Refused(reason="this server is stopping", hint="connect to another one", again=True)
+        if not self._moving:
+            try:
+                hello, admitted = await self._admission.admit(message, identity)
+                return await self._open(hello, admitted, channel)
+            except NotAdmitted as error:
+                refused = Refused(reason=error.detail, hint=error.hint, again=bool(error.facts.get("again")))
+            except StoreUnavailable as error:
+                refused = Refused(reason=f"not now: {error.detail}", again=True)
+        with contextlib.suppress(ChannelClosed):  # a worker that has gone meanwhile needs no answer
+            await channel.send(refused)
+        return None
+
+    async def _open(self, hello: Hello, admitted: Admitted, channel: ServerChannel) -> WorkerSession:
+        """Settle what the worker held before and holds now; from then on it is one of ours."""
+        worker = admitted.worker
         older = self._sessions.get(worker.name)
-        self._sessions[worker.name] = session
+        session = WorkerSession(worker, channel, self._clock.monotonic())
+        lost = await self._reconcile(session, hello, admitted.same_boot)
         if older is not None:
+            self.forget(older)
             await older.channel.close()  # one worker, one session: whoever still uses the old one is cut off
+        self._sessions[worker.name] = session
+        for key in session.held:
+            self._holders[key] = session
         welcome = Welcome(session=worker.session, server=self._server, now=self._clock.now(), lost=tuple(lost))
         await self._send(session, welcome)
         self._emit(WorkerConnected(worker=worker.name, session=worker.session))
         self.on_room()
         return session
 
-    async def _open(self, hello: Hello) -> tuple[Worker, list[Held], list[Run]]:
-        """Number the session; settle what the worker held before and holds now.
+    async def _reconcile(self, session: WorkerSession, hello: Hello, same_boot: bool) -> list[Held]:
+        """Compare what the store thinks the worker holds with what it says; returns what it must end.
 
-        Runs the store thinks it holds and it does not say it holds are lost; what it holds and is no longer its
-        own it must end.
+        What it does not name never reached it, or died with an earlier process of the worker.
         """
-        now = self._clock.now()
-        worker = Worker(
-            name=hello.worker,
-            boot_id=hello.boot_id,
-            session=0,
-            server=self._server,
-            version=hello.version,
-            labels=hello.labels,
-            capacity=hello.capacity,
-            cpus=hello.cpus,
-            memory=hello.memory,
-            connected=now,
-            last_seen=now,
-        )
-        number = await self._store.sessions.connect(worker)
-        stored = await self._store.runs.held_by(hello.worker)
+        stored = await self._store.held.by_worker(hello.worker)
         said = {(held.run_id, held.fence) for held in hello.held}
-        kept = [run for run in stored if (run.id, run.fence) in said]
-        gone = [Held(run_id=run.id, attempt=run.attempt, fence=run.fence) for run in stored if run not in kept]
-        await self.on_lost(gone)
-        ours = {(run.id, run.fence) for run in kept}
-        foreign = [held for held in hello.held if (held.run_id, held.fence) not in ours]
-        return _with_session(worker, number), foreign, kept
+        gone = []
+        for run in stored:
+            if (run.id, run.fence) in said:
+                session.hold(run)
+            else:
+                gone.append(Held(run_id=run.id, attempt=run.attempt, fence=run.fence))
+        if gone and same_boot:
+            await self._reports.give_back(gone, "the order did not reach the worker")
+        elif gone:
+            await self._lose(session, gone)
+        return [held for held in hello.held if (held.run_id, held.fence) not in session.held]
+
+    # ── an open session ──────────────────────────────────────────────────────────────────────────────────
 
     async def _handle(self, session: WorkerSession, message: FromWorker) -> None:
         """One message of an open session."""
         match message:
             case Heartbeat():
-                grown = any(message.credit.get(kind, 0) > old for kind, old in session.credit.items())
-                session.credit = {**session.worker.capacity, **message.credit}
-                await self._send(session, HeartbeatAcknowledged(sent=message.sent, now=self._clock.now()))
-                if grown:
-                    self.on_room()
+                await self._heartbeat(session, message)
             case Goodbye():
+                session.is_over = True
                 raise ChannelClosed
             case _:
-                await self._on_message(session, message)
+                await self._reports.take(session, message)
+
+    async def _heartbeat(self, session: WorkerSession, message: Heartbeat) -> None:
+        """Answer it, with how long this server may still be believed; note what the worker says of itself."""
+        grown = any(message.credit.get(kind, 0) > old for kind, old in session.credit.items())
+        session.credit = {**session.worker.capacity, **message.credit}
+        session.draining = message.draining or session.draining
+        session.clock_offset = message.clock_offset
+        answer = HeartbeatAcknowledged(sent=message.sent, now=self._clock.now(), renewal_age=self.renewal_age())
+        await self._send(session, answer)
+        if grown:
+            self.on_room()
 
     async def _end(self, session: WorkerSession) -> None:
-        """The channel has ended: forget the session and call what it held lost."""
+        """The channel has ended. Inside the process that is the worker's end; over the network it may come back."""
         worker = session.worker
-        if self._sessions.get(worker.name) is session:
-            del self._sessions[worker.name]
+        session.ended = True
+        session.is_over = session.is_over or session.channel.is_local
         await session.channel.close()
         self._emit(WorkerDisconnected(worker=worker.name, session=worker.session, held=len(session.held)))
-        if await self._store.sessions.disconnect(worker.name, worker.session, self._clock.now()):
-            # The worker may be back already, in a newer session, and have said what it still runs.
-            newer = self._sessions.get(worker.name)
-            kept = newer.held if newer is not None else {}
-            held = [run for run in await self._store.runs.held_by(worker.name) if (run.id, run.fence) not in kept]
-            await self.on_lost([Held(run_id=run.id, attempt=run.attempt, fence=run.fence) for run in held])
+        with contextlib.suppress(StoreUnavailable):  # the reaper tries again, and judges its silence in any case
+            await self._store.sessions.disconnect(worker.name, worker.session, self._clock.now())
+            if session.is_over:
+                await self.settle(session)
 
-    async def _refuse(self, channel: ServerChannel, refused: Refused) -> None:
-        """Say why; a worker that has gone meanwhile needs no answer."""
-        with contextlib.suppress(ChannelClosed):
-            await channel.send(refused)
+    async def settle(self, session: WorkerSession) -> None:
+        """Call lost what the session still holds, and be done with it."""
+        await self._lose(session, session.as_held(session.held))
+        await self._store.sessions.settle(session.worker.name, session.worker.session, self._clock.now())
+        self.forget(session)
+
+    async def _lose(self, session: WorkerSession, held: list[Held]) -> None:
+        """Call attempts lost, unless the worker has connected again meanwhile: then they are that session's."""
+        with contextlib.suppress(Fenced):
+            await self._reports.lose(held, LossGuard(sessions={session.worker.name: session.worker.session}))
+
+    def _hold(self, session: WorkerSession, run: Run) -> None:
+        session.hold(run)
+        self._holders[run.id, run.fence] = session
 
     async def _send(self, session: WorkerSession, message: FromServer) -> bool:
         """Send, telling whether the session was still there."""
@@ -251,12 +306,3 @@ class Hub:
         except ChannelClosed:
             return False
         return True
-
-
-async def _ignore(held: list[Held]) -> None:
-    """Nobody listens yet."""
-
-
-def _with_session(worker: Worker, number: int) -> Worker:
-    """The worker's row as the store numbered it."""
-    return replace(worker, session=number)

@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec.structs import replace
 
 from rota.clock import Clock
 from rota.core import alerting, catch_up
 from rota.core.errors import RotaError
-from rota.core.model import Job, JobId, JobStats, Notice
+from rota.core.model import Job, JobStats, Notice
 from rota.events import Emit, JobsPlanned, ScheduleBroken
 from rota.loop import NO_REST, Loop
 from rota.server.definitions import Definitions
@@ -44,24 +46,26 @@ class Planner(Loop):
 
     async def tick(self) -> timedelta:
         """Plan one batch of due jobs; one query when nothing is due."""
-        upcoming = await self._store.jobs.next_due(list(self._epochs))
+        epochs = dict(self._epochs)  # of this moment: the plan is made under these, or refused
+        upcoming = await self._store.jobs.next_due(list(epochs)) if epochs else None
         now = self._clock.now()
         if upcoming is None:
             return LONGEST_REST
         if upcoming > now:
             return min(upcoming - now, LONGEST_REST)
         async with self._planning:
-            await self._plan(await self._store.jobs.due(list(self._epochs), now, BATCH), now)
+            await self._plan(await self._store.jobs.due(list(epochs), now, BATCH), epochs, now)
         return NO_REST
 
-    async def _plan(self, jobs: list[Job], now: datetime) -> None:
+    async def _plan(self, jobs: list[Job], epochs: Mapping[int, int], now: datetime) -> None:
         """Decide about a batch, commit it, tell the dispatcher."""
+        epochs = {shard: epochs[shard] for shard in {job.shard for job in jobs}}
         moves = {job.id: self._move(job, now) for job in jobs}
         ended = [job.id for job in jobs if any(run.state.is_final for run in moves[job.id].runs)]
         async with self._counters if ended else contextlib.nullcontext():
             stats = await self._store.runs.stats(ended) if ended else {}
             plans = [_as_plan(job, moves[job.id], stats.get(job.id), now) for job in jobs]
-            moved = await self._store.jobs.commit_plan(plans, self._epochs)
+            moved = await self._store.jobs.commit_plan(plans, epochs)
         done = [plan for plan in plans if plan.job_id in moved]
         runs = sum(len(plan.runs) for plan in done)
         if runs:
@@ -104,10 +108,10 @@ def end_at_once(
     """
     ended = [run for run in move.runs if run.state.is_final]
     if not ended:
-        return stats, ()
-    counters = stats or JobStats(job_id=JobId(job.id))
+        return None, ()
+    counters = stats or JobStats(job_id=job.id)
     notices: list[Notice] = []
     for run in ended:
         counters, told = alerting.on_end(job, counters, run, False, now)
         notices = told or notices
-    return counters, tuple(notices)
+    return replace(counters, version=counters.version + 1), tuple(notices)

@@ -1,5 +1,6 @@
 """The pruner: deletes history and output by age, in small steps, and joins the small chunks of ended output."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -19,8 +20,18 @@ NOTICES_KEPT: Final = timedelta(days=90)
 class Pruner(Loop):
     """Keeps the store as small as retention says. A job's own `keep` can only shorten it."""
 
-    def __init__(self, store: Store, clock: Clock, *, history: timedelta, logs: timedelta, emit: Emit) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        history: timedelta,
+        logs: timedelta,
+        emit: Emit,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(emit)
+        self._leads = leads  # whether retention is this server's duty
         self._store = store
         self._clock = clock
         self._history = history
@@ -35,7 +46,7 @@ class Pruner(Loop):
     async def tick(self) -> timedelta:
         """Do one step's worth of each; come back soon while there is more."""
         await self._merge()
-        runs, chunks = await self._prune()
+        runs, chunks = await self._prune() if self._leads() else (0, 0)
         if runs or chunks:
             self._emit(HistoryPruned(runs=runs, chunks=chunks))
         more = runs >= STEP or chunks >= STEP or bool(self._to_merge)

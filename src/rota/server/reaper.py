@@ -1,27 +1,42 @@
-"""The reaper: attempts that no connected worker holds are called lost after a silence."""
+"""The reaper: attempts whose worker is silent for too long are called lost, and asked-for ends are asked for again.
 
+Who may call a worker lost: the server it is connected to, after SILENCE_SECONDS; when that server's own lease has
+ended, any server, GRACE_SECONDS later. The worker reckons by the same times and ends its attempts before
+(`rota.core.lease`).
+Every verdict is written under the number of the session it is about: a worker that has connected again is safe.
+"""
+
+import contextlib
 from datetime import timedelta
 from typing import Final
 
 from rota.clock import Clock
-from rota.events import Emit
+from rota.core.errors import Fenced
+from rota.core.lease import GRACE_SECONDS, SILENCE_SECONDS
+from rota.core.model import Run, Worker
+from rota.events import Emit, WorkerLost
 from rota.loop import Loop
 from rota.server.hub import Hub
 from rota.server.recorder import Recorder
+from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
+from rota.store.runs import LossGuard
+from rota.store.sessions import Sign
 from rota.wire.messages import Held
 
-SILENCE_SECONDS: Final = 15.0
 NOTE_SECONDS: Final = 60.0
-REST: Final = timedelta(seconds=5)
+REST: Final = timedelta(seconds=1)
+ALONE_REST: Final = timedelta(seconds=5)  # without a worker over the network nothing is pressing
+ORPHANS_EVERY: Final = 5.0
+PAUSE_SECONDS: Final = 3.0
+"""After a pause of its own the server first hears what workers sent meanwhile, before it judges any silence."""
+
+_ORPHANS: Final = 100
+_UNORDERED: Final = 500
 
 
 class Reaper(Loop):
-    """Looks for attempts that nobody will ever report on.
-
-    A session that ends here takes its attempts with it at once (the hub sees to that). What is left are attempts of
-    an earlier life of the server whose worker has not come back, and attempts that were committed but never ordered.
-    """
+    """Judges silences."""
 
     def __init__(self, store: Store, hub: Hub, recorder: Recorder, clock: Clock, emit: Emit) -> None:
         super().__init__(emit)
@@ -29,28 +44,110 @@ class Reaper(Loop):
         self._hub = hub
         self._recorder = recorder
         self._clock = clock
-        self._noted = clock.monotonic()
-        self._silent_since: dict[tuple[str, int], float] = {}
+        now = clock.monotonic()
+        self._noted = now
+        self._looked = now - ORPHANS_EVERY
+        self._expected = now
+        self._judges_from = now
+        self._unordered: set[AttemptKey] = set()
 
     async def tick(self) -> timedelta:
-        """Note whose worker is silent; call lost what was silent for long enough."""
+        """Judge the silent sessions of this server, now and then those of dead servers; repeat what was asked."""
         now = self._clock.monotonic()
-        silent: dict[tuple[str, int], float] = {}
-        lost: list[Held] = []
-        for run in await self._store.runs.held():
-            if self._hub.holds(run):
-                continue
-            since = silent.setdefault((run.id, run.fence), self._silent_since.get((run.id, run.fence), now))
-            if now - since >= SILENCE_SECONDS:
-                lost.append(Held(run_id=run.id, attempt=run.attempt, fence=run.fence))
-        self._silent_since = silent
-        await self._recorder.lose(lost)
+        if now - self._expected > PAUSE_SECONDS:
+            self._judges_from = now + PAUSE_SECONDS
+        if now >= self._judges_from:
+            for session in self._hub.all_sessions():
+                await self._judge(session, now)
+        if now - self._looked >= ORPHANS_EVERY:
+            self._looked = now
+            for worker in await self._store.sessions.orphans(GRACE_SECONDS, _ORPHANS):
+                await self._bury(worker)
+            await self._ask_again()
+            await self._find_unordered()
         await self._note_who_is_here(now)
-        return REST
+        rest = REST if any(not session.channel.is_local for session in self._hub.all_sessions()) else ALONE_REST
+        self._expected = self._clock.monotonic() + rest.total_seconds()
+        return rest
+
+    async def _judge(self, session: WorkerSession, now: float) -> None:
+        """Call lost what a silent session has held for too long; be done with it once it holds nothing."""
+        if session.is_over:
+            await self._hub.settle(session)
+        if session.channel.is_local or session.is_over:
+            return
+        overdue = session.overdue(now)
+        worker = session.worker
+        try:
+            if overdue:
+                await self._recorder.lose(overdue, LossGuard(sessions={worker.name: worker.session}))
+                self._hub.let_go([(held.run_id, held.fence) for held in overdue])
+                self._emit(WorkerLost(worker=worker.name, session=worker.session, lost=len(overdue)))
+            if session.is_silent(now) and not session.held:
+                await self._store.sessions.settle(worker.name, worker.session, self._clock.now())
+                self._hub.forget(session)
+                await session.channel.close()
+        except Fenced:
+            self._hub.forget(session)  # the worker has connected elsewhere; that server has all it held
+            await session.channel.close()
+
+    async def _bury(self, worker: Worker) -> None:
+        """Call lost what the worker of a dead server held; be done with it once it holds nothing."""
+        held = await self._store.held.by_worker(worker.name)
+        lost = 0
+        for run in held:
+            lost += await self._bury_run(worker, run)
+        if lost:
+            self._emit(WorkerLost(worker=worker.name, session=worker.session, lost=lost))
+        if lost == len(held):
+            await self._store.sessions.settle(worker.name, worker.session, self._clock.now())
+
+    async def _bury_run(self, worker: Worker, run: Run) -> bool:
+        """Call one run of it lost; False when it may still go on."""
+        if run.current is None:
+            return True
+        lapsed = GRACE_SECONDS + run.current.continue_for
+        guard = LossGuard(sessions={worker.name: worker.session}, lapsed={worker.server: lapsed})
+        try:
+            await self._recorder.lose([Held(run_id=run.id, attempt=run.attempt, fence=run.fence)], guard)
+        except Fenced:
+            return False
+        return True
+
+    async def _ask_again(self) -> None:
+        """Ends that were asked for at another server, or of which the word was lost."""
+        for run in await self._store.held.cancelled():
+            if self._hub.holds(run):
+                await self._hub.cancel(run)
+
+    async def _find_unordered(self) -> None:
+        """Attempts on record as given to a worker of ours that it was never told of.
+
+        That is so when the commit was done and its answer lost. Seen at two looks, so it is not just being sent.
+        """
+        before = self._clock.now() - timedelta(seconds=SILENCE_SECONDS)
+        seen: set[AttemptKey] = set()
+        for run in await self._store.held.starting(before, _UNORDERED):
+            session = self._hub.session_of(run)
+            if session is None or self._hub.holds(run):
+                continue
+            seen.add((run.id, run.fence))
+            if (run.id, run.fence) in self._unordered:
+                held = Held(run_id=run.id, attempt=run.attempt, fence=run.fence)
+                guard = LossGuard(sessions={session.worker.name: session.worker.session})
+                with contextlib.suppress(Fenced):
+                    await self._recorder.lose([held], guard)
+        self._unordered = seen
 
     async def _note_who_is_here(self, now: float) -> None:
         """Write down, once a minute for all, that the connected workers are alive."""
-        workers = [session.worker.name for session in self._hub.sessions()]
-        if workers and now - self._noted >= NOTE_SECONDS:
+        sessions = self._hub.sessions()
+        if sessions and now - self._noted >= NOTE_SECONDS:
             self._noted = now
-            await self._store.sessions.seen(workers, self._clock.now())
+            at = self._clock.now()
+            await self._store.sessions.seen(
+                [
+                    Sign(name=session.worker.name, at=at, draining=session.draining, clock_offset=session.clock_offset)
+                    for session in sessions
+                ]
+            )

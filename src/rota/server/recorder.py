@@ -21,9 +21,11 @@ from rota.core.release import lets_runs_wait
 from rota.core.run_state import Ended
 from rota.events import Emit, ReportRefused, RunEnded, RunRequeued
 from rota.loop import NO_REST, Loop
-from rota.server.hub import Hub, WorkerSession
+from rota.server.hub import Hub
+from rota.server.worker_session import WorkerSession
 from rota.store.bundle import Store
 from rota.store.jobs import AuditEntry, RunChange
+from rota.store.runs import LossGuard
 from rota.wire.messages import (
     Finished,
     FromWorker,
@@ -90,10 +92,14 @@ class Recorder(Loop):
         self._taken.clear()
         return NO_REST
 
-    async def lose(self, held: Sequence[Held]) -> None:
-        """These attempts are gone with their worker."""
+    async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
+        """These attempts are gone with their worker; raises Fenced when somebody else judges them."""
         if held:
-            await self._commit([WasLost(run_id=RunId(one.run_id), fence=one.fence) for one in held])
+            await self._commit([WasLost(run_id=RunId(one.run_id), fence=one.fence) for one in held], guard)
+
+    async def give_back(self, held: Sequence[Held], why: str) -> None:
+        """These attempts never started."""
+        await self._commit([WasReturned(run_id=RunId(one.run_id), fence=one.fence, why=why) for one in held])
 
     async def fail(self, run: Run, error: RotaError) -> None:
         """The run's attempt could not be ordered: it fails as if it had been tried."""
@@ -140,7 +146,7 @@ class Recorder(Loop):
                     boot_id = session.worker.boot_id
                     await self._reply(session, Permit(run_id=report.run_id, fence=report.fence, boot_id=boot_id))
 
-    async def _commit(self, news: Sequence[News]) -> Recorded:
+    async def _commit(self, news: Sequence[News], guard: LossGuard | None = None) -> Recorded:
         """Decide and write until nothing has moved in between; returns what was written."""
         ids = list({one.run_id for one in news})
         async with self.counters:
@@ -148,7 +154,7 @@ class Recorder(Loop):
                 known = await self._known(ids)
                 done = record.decide(news, known, self._clock.now(), self._rng)
                 done = replace(done, runs=(*done.runs, *await self._next_in_line(done.runs, known.jobs)))
-                if await self._write(done, news):
+                if await self._write(done, news, guard=guard):
                     return done
         raise Conflict("the runs of a batch of reports kept changing while they were recorded")
 
@@ -180,12 +186,18 @@ class Recorder(Loop):
         taken = {run.id for run in ended}
         return [replace(run, ready_at=now, version=run.version + 1) for run in waiting if run.id not in taken]
 
-    async def _write(self, done: Recorded, news: Sequence[News] = (), audit: Sequence[AuditEntry] = ()) -> bool:
-        """Commit one decision; False when a run had moved on, so that it must be decided anew."""
+    async def _write(
+        self,
+        done: Recorded,
+        news: Sequence[News] = (),
+        audit: Sequence[AuditEntry] = (),
+        guard: LossGuard | None = None,
+    ) -> bool:
+        """Commit one decision; False when a run or counters had moved on, so that it must be decided anew."""
         changes = [RunChange(run=run) for run in done.runs]
         if changes:
             try:
-                await self._store.runs.record(changes, done.stats, done.notices, audit)
+                await self._store.runs.record(changes, done.stats, done.notices, audit, guard)
             except Conflict:
                 return False
         self._tell(done, news)

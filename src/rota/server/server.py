@@ -12,24 +12,26 @@ from typing import Final
 from rota.clock import Clock
 from rota.core.errors import StoreUnavailable
 from rota.core.model import Run, RunState
+from rota.core.model import Server as ServerRow
 from rota.core.record import settle
 from rota.events import Emit, ServerStarted, ServerStopped
 from rota.loop import Loop
+from rota.server.admission import Admission, Identity
 from rota.server.commands import Commands
 from rota.server.commands.base import Services
 from rota.server.commands.runs import at_start_run
 from rota.server.dispatcher import Dispatcher, SecretValues
-from rota.server.hub import Hub, WorkerSession
+from rota.server.hub import Hub
 from rota.server.job_files import JobFiles
+from rota.server.leaseholder import Follow, Leaseholder
 from rota.server.planner import Planner
 from rota.server.pruner import Pruner
 from rota.server.reaper import Reaper
 from rota.server.recorder import Recorder
-from rota.server.tzdata import follow_tzdata
+from rota.server.restore import RestoreWatch
 from rota.server.watcher import Watcher
 from rota.store.bundle import Store
 from rota.wire.channel import ServerChannel
-from rota.wire.messages import FromWorker
 
 _DRAIN_POLL: Final = 0.05
 
@@ -38,9 +40,13 @@ _DRAIN_POLL: Final = 0.05
 class ServerConfig:
     """What a server is told at its start."""
 
+    name: str = "server"
+    url: str = ""
+    version: str = ""
     job_paths: Sequence[Path] = ()
     history: timedelta = timedelta(days=90)
     logs: timedelta = timedelta(days=30)
+    follow_clock: Follow = lambda asked, answered, told: None
 
 
 class Server:
@@ -57,7 +63,7 @@ class Server:
         rng: Random,
         emit: Emit,
     ) -> None:
-        self.name = uuid.uuid4().hex[:12]
+        self.id = uuid.uuid4().hex[:12]
         self.store = store
         self._clock = clock
         self._emit = emit
@@ -65,10 +71,13 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._epochs: dict[int, int] = {}
         self._planning = asyncio.Lock()
+        self.leaseholder = Leaseholder(store, self._row(config), clock, self._epochs, emit, follow=config.follow_clock)
+        self.restore = RestoreWatch(store, clock, emit)
         self.recorder = Recorder(store, clock, rng, publish, emit)
         counters = self.recorder.counters
-        self.hub = Hub(store, clock, self.name, self._take, emit)
-        self.hub.on_lost = self.recorder.lose
+        admission = Admission(store, self.id, self.restore, clock, emit)
+        self.hub = Hub(store, clock, self.id, admission, self.recorder, emit)
+        self.hub.renewal_age = lambda: self.leaseholder.renewal_age
         self.recorder.hub = self.hub
         self.job_files: JobFiles | None = None
         self.commands = Commands(self._services())
@@ -76,15 +85,34 @@ class Server:
         self.dispatcher = Dispatcher(store, self.hub, secrets, self.recorder, self.commands.replace_runs, clock, emit)
         self.hub.on_room = self.dispatcher.wake
         self.recorder.on_requeue = self.dispatcher.wake
+        self.leaseholder.on_shards = self._wake
         if config.job_paths:
             self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
-        pruner = Pruner(store, clock, history=config.history, logs=config.logs, emit=emit)
+        pruner = Pruner(store, clock, history=config.history, logs=config.logs, emit=emit, leads=self.leads_singletons)
         self.recorder.on_chunked = pruner.merge_later
         self._background: list[Loop] = [
+            self.leaseholder,
             Reaper(store, self.hub, self.recorder, clock, emit),
-            Watcher(store, clock, counters, emit),
+            Watcher(store, clock, counters, emit, leads=self.leads_singletons),
             pruner,
         ]
+
+    def _row(self, config: "ServerConfig") -> ServerRow:
+        """This server as the others see it; the store fills in the times."""
+        now = self._clock.now()
+        return ServerRow(
+            id=self.id,
+            name=config.name,
+            url=config.url,
+            version=config.version,
+            started=now,
+            renewed=now,
+            lease_until=now,
+        )
+
+    def leads_singletons(self) -> bool:
+        """Whether this server does what one server does for all: it leads the first shard."""
+        return 0 in self._epochs
 
     def add(self, loop: Loop) -> None:
         """Run another loop with the server's own (the alerter, which needs adapters)."""
@@ -114,18 +142,18 @@ class Server:
             loop.wake()
 
     async def start(self) -> None:
-        """Take the shards, read the job files once, and begin."""
-        self._epochs |= await self.store.leases.take_shards(self.name)
-        await follow_tzdata(self.store, self._epochs)
-        self._emit(ServerStarted(server=self.name, epochs=dict(self._epochs)))
+        """Become one of the servers, read the job files once, and begin."""
+        await self.leaseholder.join()
+        await self.restore.refresh()
+        self._emit(ServerStarted(server=self.id))
         if self.job_files is not None:
             await self.job_files.tick()
         await self._run_at_start()
         self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self.loops]
 
-    async def serve_worker(self, channel: ServerChannel) -> None:
+    async def serve_worker(self, channel: ServerChannel, identity: Identity | None = None) -> None:
         """Serve one worker until its channel ends."""
-        await self.hub.serve(channel)
+        await self.hub.serve(channel, identity)
 
     async def drain(self, grace: float) -> bool:
         """Take nothing new, let what runs finish for up to `grace` seconds; returns whether all of it did."""
@@ -148,7 +176,8 @@ class Server:
         self.recorder.stop()
         await asyncio.gather(*self._tasks)
         self._tasks = []
-        self._emit(ServerStopped(server=self.name))
+        await self.leaseholder.leave()
+        self._emit(ServerStopped(server=self.id))
 
     def _services(self) -> Services:
         """What the commands work with."""
@@ -165,10 +194,6 @@ class Server:
             counters=self.recorder.counters,
         )
 
-    async def _take(self, session: WorkerSession, message: FromWorker) -> None:
-        """A message of a worker."""
-        await self.recorder.take(session, message)
-
     def _wake(self) -> None:
         """Something changed that planner or dispatcher care about."""
         self.planner.wake()
@@ -182,7 +207,7 @@ class Server:
         """One run of each job with `schedule: at start`."""
         now = self._clock.now()
         jobs = {job.id: job for job in await self.store.jobs.starting()}
-        runs: list[Run] = [at_start_run(job, self.name, now) for job in jobs.values()]
+        runs: list[Run] = [at_start_run(job, self.id, now) for job in jobs.values()]
         if not runs:
             return
         await self.store.runs.create(runs)

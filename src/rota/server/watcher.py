@@ -11,9 +11,11 @@ from msgspec.structs import replace
 from rota.clock import Clock
 from rota.core import alerting
 from rota.core.errors import Conflict
-from rota.core.model import Condition, JobStats, Run
-from rota.events import ClockStepped, ConditionCleared, ConditionRaised, Emit
+from rota.core.job_stats import counters_of, written
+from rota.core.model import Run
+from rota.events import ClockStepped, Emit
 from rota.loop import NO_REST, Loop
+from rota.server.conditions import Conditions
 from rota.store.bundle import Store
 from rota.store.jobs import RunChange
 
@@ -34,8 +36,11 @@ class Watcher(Loop):
         emit: Emit,
         *,
         wall: Callable[[], float] = time.time,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(emit)
+        self._leads = leads  # whether late runs are this server's duty
+        self._conditions = Conditions(store.alerts, clock, emit)
         self._wall = wall
         self._counters = counters
         self._store = store
@@ -46,6 +51,8 @@ class Watcher(Loop):
     async def tick(self) -> timedelta:
         """One look at the clock and at what is late."""
         await self._watch_clock(self._wall(), self._clock.monotonic())
+        if not self._leads():
+            return LONGEST_REST
         now = self._clock.now()
         late = await self._store.runs.late(now, BATCH)
         if late:
@@ -62,8 +69,8 @@ class Watcher(Loop):
             job = known.jobs.get(run.job_id)
             if job is None:
                 continue
-            stats = known.stats.get(run.job_id) or JobStats(job_id=run.job_id)
-            counters, notices = alerting.on_late(job, stats, run, now)
+            folded, notices = alerting.on_late(job, counters_of(job.id, known.stats), run, now)
+            counters = written(folded, known.stats)
             said = replace(run, late_at=None, version=run.version + 1)
             try:
                 await self._store.runs.record([RunChange(run=said)], [counters], notices)
@@ -84,13 +91,10 @@ class Watcher(Loop):
         self._emit(ClockStepped(seconds=seconds, at=at))
         way = "forward: instants in between are late or missed" if seconds > 0 else "back: no instant is repeated"
         detail = f"the machine's clock jumped {abs(seconds):.0f} s {way}"
-        condition = Condition(key="clock", detail=detail, since=at, hint="look at the machine's time service")
-        if await self._store.alerts.raise_condition(condition):
-            self._emit(ConditionRaised(key="clock", detail=detail))
+        await self._conditions.put("clock", detail, "look at the machine's time service")
 
     async def _trust_clock(self, monotonic: float) -> None:
         """After a quiet time, and at the start, no jump is worth a condition."""
         if self._stepped is not None and monotonic - self._stepped >= _QUIET:
             self._stepped = None
-            if await self._store.alerts.clear_condition("clock"):
-                self._emit(ConditionCleared(key="clock"))
+            await self._conditions.clear("clock")

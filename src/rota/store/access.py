@@ -12,7 +12,11 @@ from rota.store.jobs import AuditEntry
 
 
 class TokenRecord(Value):
-    """One API token. `scopes` are of "admin", "write", "read", "metrics"."""
+    """One token. `scopes` are of "admin", "write", "read", "metrics", or alone "worker" or "join".
+
+    A worker's token is bound to its name (`worker`). A join token makes such tokens, as often as `uses` says. Where
+    `labels` are given, a worker that holds or gets the token has these and no others.
+    """
 
     id: str
     digest: bytes
@@ -22,6 +26,9 @@ class TokenRecord(Value):
     expires: datetime | None = None
     last_used: datetime | None = None
     revoked: datetime | None = None
+    worker: str | None = None
+    uses: int | None = None
+    labels: dict[str, str] | None = None
 
 
 class LoginRecord(Value):
@@ -67,6 +74,13 @@ class Access(Protocol):
 
     async def get_token(self, token_id: str) -> TokenRecord | None:
         """The token of this id."""
+
+    async def use_token(self, digest: bytes, made: TokenRecord, now: datetime, audit: AuditEntry) -> bool:
+        """Exchange one use of the token with this digest for the token `made`, in one transaction.
+
+        False, writing nothing, when there is no such token, or it was revoked, has expired, or has no use left: of
+        any number of callers exactly so many succeed. Other tokens of the worker `made.worker` are revoked with it.
+        """
 
     async def tokens(self) -> list[TokenRecord]:
         """All tokens, newest first."""

@@ -74,18 +74,18 @@ class Jobs(Protocol):
     """Definitions and cursors. Times are the store's; no verb decides a rule."""
 
     async def apply(self, writes: Sequence[JobWrite], audit: Sequence[AuditEntry]) -> None:
-        """Write all definitions, or none.
+        """Write all definitions, or none. A job's shard is that of its id (`rota.core.ids.shard_of`).
 
         A new revision number also adds a row to the revisions. Runs are created as in `Runs.create`; gaps are
         inserted; changes whose run has moved on are left out (the run is then someone else's business).
-        Raises Conflict with fact `jobs` (full names) when any version differs; nothing is then written.
-        Lock order: shard, job, run.
+        Raises Conflict with fact `jobs` (full names) when any version, of a definition or of its counters, differs;
+        nothing is then written. Lock order: job, run.
         """
 
     async def commit_plan(self, plans: Sequence[Plan], epochs: Mapping[int, int]) -> set[JobId]:
         """Move cursors and create what answers the passed instants, each job by compare-and-set on its version.
 
-        A plan whose version no longer matches is left out. Returns the jobs that moved.
+        A plan whose version, or whose counters' version, no longer matches is left out. Returns the jobs that moved.
         Raises Fenced, writing nothing, when the epoch of any shard in `epochs` is no longer current.
         Lock order: shard, job, run.
         """
@@ -110,6 +110,9 @@ class Jobs(Protocol):
 
     async def by_source(self, source: str | None) -> list[Job]:
         """All jobs that came from this file (None: from anywhere), deleted ones left out, in order of full name."""
+
+    async def in_shard(self, shard: int, after: JobId | None, limit: int) -> list[Job]:
+        """Jobs of a shard in order of id, beginning after that one; deleted ones left out."""
 
     async def specs(self, wanted: Sequence[tuple[JobId, int]]) -> dict[tuple[JobId, int], JobSpec]:
         """The definitions of these (job, revision) pairs."""

@@ -27,6 +27,17 @@ class Reported(Value):
     stats: dict[JobId, JobStats] = {}
 
 
+class LossGuard(Value):
+    """What must still be so when attempts are called lost.
+
+    `sessions`: worker → number of the session that held them, which must be its newest. `lapsed`: server → seconds
+    since when its lease must have ended (the rule for sessions of another server).
+    """
+
+    sessions: dict[str, int] = {}
+    lapsed: dict[str, float] = {}
+
+
 class Runs(Protocol):
     """Runs. Every write is a compare-and-set on `run.version`."""
 
@@ -38,19 +49,26 @@ class Runs(Protocol):
         """
 
     async def waiting(
-        self, now: datetime, room: Mapping[str, int] | None, limit: int, *, after: datetime | None = None
+        self,
+        now: datetime,
+        room: Mapping[str, int] | None,
+        limit: int,
+        *,
+        shards: Sequence[int] | None = None,
+        after: datetime | None = None,
     ) -> Waiting:
         """Queued runs with `ready_at` ≤ now in order of (ready_at, id), at most `limit`.
 
-        With `room`, only of its kinds, and of each kind at most so many; None: of all kinds. With `after`, only those
-        with `ready_at` > after: what has become due since the caller last looked.
+        With `room`, only of its kinds, and of each kind at most so many; None: of all kinds. With `shards`, only of
+        jobs in these. With `after`, only those with `ready_at` > after: what has become due since the caller last
+        looked.
         """
 
     async def holders(self, job_ids: Sequence[JobId]) -> dict[JobId, list[Run]]:
         """The released and unfinished runs of these jobs, in order of due; jobs that have none are absent."""
 
-    async def next_ready(self, after: datetime) -> datetime | None:
-        """The earliest `ready_at` after `after` of any queued run."""
+    async def next_ready(self, after: datetime, shards: Sequence[int] | None = None) -> datetime | None:
+        """The earliest `ready_at` after `after` of any queued run (of jobs in these shards)."""
 
     async def assign(self, changes: Sequence[RunChange], sessions: Mapping[str, int]) -> set[RunId]:
         """Give queued runs to workers, or settle them (skipped, missed, waiting with a reason), each by itself.
@@ -70,22 +88,18 @@ class Runs(Protocol):
         stats: Sequence[JobStats],
         notices: Sequence[Notice],
         audit: Sequence[AuditEntry] = (),
+        guard: LossGuard | None = None,
     ) -> set[RunId]:
         """Commit outcomes with the counters and alerts that follow from them, all in one transaction.
 
-        All or nothing: raises Conflict with fact `runs` when any run's version moved; the caller reads and decides
-        anew. Notices whose id exists are left as they are. Returns the ids written.
-        Lock order: job, run.
+        All or nothing: raises Conflict when the version of any run (fact `runs`) or of any counters moved; the caller
+        reads and decides anew. Raises Fenced when the guard does not hold any more: somebody else judges these
+        attempts. Notices whose id exists are left as they are. Returns the ids written.
+        Lock order: server, session, job, run.
         """
 
     async def get(self, ids: Sequence[RunId]) -> dict[RunId, Run]:
         """These runs, wherever they live."""
-
-    async def held_by(self, worker: str) -> list[Run]:
-        """Runs in `starting` or `running` on this worker, whatever session they were assigned in."""
-
-    async def held(self) -> list[Run]:
-        """All runs in `starting` or `running`."""
 
     async def unfinished(self, job_ids: Sequence[JobId]) -> list[Run]:
         """All unfinished runs of these jobs, in order of due."""

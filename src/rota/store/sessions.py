@@ -1,10 +1,29 @@
-"""Storage contract: workers and their sessions. One row per worker, written at connect, never per heartbeat."""
+"""Storage contract: workers and their sessions. One row per worker, written at connect, never per heartbeat.
+
+The row is the session's fence: whoever gives a worker something, or calls it lost, does so under the number it knows.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from rota.core.model import Worker
+from rota.core.errors import Conflict
+from rota.core.model import Value, Worker
+
+
+class TwinConnected(Conflict):
+    """Another process of this worker's name is connected."""
+
+    code: ClassVar[str] = "WORKER_TWIN"
+
+
+class Sign(Value):
+    """A sign of life of a worker."""
+
+    name: str
+    at: datetime
+    draining: bool = False
+    clock_offset: float | None = None
 
 
 class Sessions(Protocol):
@@ -13,14 +32,27 @@ class Sessions(Protocol):
     async def connect(self, worker: Worker) -> int:
         """Write the worker's row with a session number one higher than any it had; returns the number.
 
-        `worker.session` is ignored. An older session of the same name ends with it.
+        `worker.session` is ignored. An older session of the same name ends with it. Raises TwinConnected, writing
+        nothing, while the name's present session has another boot id, is not disconnected, and its server lives.
         """
 
     async def disconnect(self, name: str, session: int, at: datetime) -> bool:
-        """Mark the session ended, if it is still the worker's newest. Returns whether it was."""
+        """Note that the session's channel has ended, if it is still the worker's newest. Returns whether it was."""
 
-    async def seen(self, names: Sequence[str], at: datetime) -> None:
-        """Note that these workers are alive; called at most once a minute."""
+    async def settle(self, name: str, session: int, at: datetime) -> bool:
+        """Note that the session has ended and what it held has been dealt with, if it is still the newest.
+
+        Returns whether it was.
+        """
+
+    async def orphans(self, grace: float, limit: int) -> list[Worker]:
+        """Workers that are not settled and whose server's lease ended at least `grace` seconds ago, by name.
+
+        A server that has no row counts as ended long ago.
+        """
+
+    async def seen(self, signs: Sequence[Sign]) -> None:
+        """Note that workers are alive; called at most once a minute for each. `last_seen` never goes back."""
 
     async def get(self, names: Sequence[str] | None = None) -> list[Worker]:
         """These workers, or all, in order of name."""

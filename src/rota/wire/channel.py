@@ -24,6 +24,10 @@ class ChannelClosed(RotaError):
 class Channel(Protocol[Sent, Received]):
     """One end of a connection."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether both ends are in one process: then the end of the channel is the end of the other side."""
+
     async def send(self, message: Sent) -> None:
         """Hand over `message`; waits while the other end is too far behind."""
 
@@ -50,6 +54,11 @@ class MemoryChannel(Generic[_S, _R]):
         self._incoming = incoming
         self._closed = asyncio.Event()
         self.peer: MemoryChannel[_R, _S] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Both ends are here."""
+        return True
 
     async def send(self, message: _S) -> None:
         """Hand over `message`; waits while the other end is too far behind."""

@@ -24,7 +24,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt a worker still holds when it says hello."""
+    """An attempt a worker still holds when it says hello: waiting, running, or ended and not yet acknowledged."""
 
     run_id: str
     attempt: int
@@ -54,6 +54,8 @@ class Heartbeat(Message):
 
     sent: float  # the worker's monotonic seconds, returned in the acknowledgement
     credit: dict[str, int] = {}
+    draining: bool = False  # it takes nothing new
+    clock_offset: float | None = None  # seconds its wall clock is ahead of the store's
 
 
 class Started(Message):
@@ -88,7 +90,7 @@ class Finished(Message):
 
 
 class Returned(Message):
-    """The attempt was never started and goes back unharmed (its runner was killed, a revoke)."""
+    """The attempt was never started and goes back unharmed (its runner was killed, it was revoked)."""
 
     run_id: str
     attempt: int
@@ -138,10 +140,11 @@ class Welcome(Message):
 
 
 class Refused(Message):
-    """You cannot connect, and why."""
+    """You cannot connect, and why; `again`: it may be possible later, or at another server."""
 
     reason: str
     hint: str | None = None
+    again: bool = False
 
 
 class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -165,6 +168,8 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     venv: str | None = None
     log_limit: int = 10 * 1024 * 1024
     permit: bool = False  # at-most-once: send Ready and wait for Permit
+    not_before: datetime | None = None  # start it at this moment of the store's clock; None: at once
+    continue_for: float = 0.0  # seconds it may go on beyond the worker's deadline
 
 
 class Assign(Message):
@@ -179,6 +184,13 @@ class Permit(Message):
     run_id: str
     fence: int
     boot_id: str
+
+
+class Revoke(Message):
+    """Give this attempt back if it has not started; one that runs goes on."""
+
+    run_id: str
+    fence: int
 
 
 class Cancel(Message):
@@ -201,10 +213,15 @@ class OutputAcknowledged(Message):
 
 
 class HeartbeatAcknowledged(Message):
-    """`sent` as received, and the store's clock."""
+    """`sent` as received, the store's clock, and how old the server's last committed renewal of its lease is."""
 
     sent: float
     now: datetime
+    renewal_age: float = 0.0
+
+
+class Moving(Message):
+    """This server stops; connect to another one. Nothing of yours is lost by it."""
 
 
 class Drain(Message):
@@ -219,9 +236,11 @@ FromServer = (
     | Refused
     | Assign
     | Permit
+    | Revoke
     | Cancel
     | ReportsAcknowledged
     | OutputAcknowledged
     | HeartbeatAcknowledged
     | Drain
+    | Moving
 )

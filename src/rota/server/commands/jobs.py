@@ -4,10 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from msgspec.structs import replace
+
 from rota.core import definition
 from rota.core.actor import Actor
 from rota.core.definition import Change
 from rota.core.errors import Conflict, Invalid, RotaError
+from rota.core.ids import shard_of
 from rota.core.model import Job, JobId, JobSpec, JobStats, Run, RunId, RunState, Value
 from rota.core.record import settle
 from rota.core.schedule import Schedule, compile_schedule
@@ -167,9 +170,10 @@ class JobCommands(Command):
     def _create(self, wanted: WantedJob, before: Job | None, actor: Actor, now: datetime) -> Change:
         """The change that makes a job; a schedule that never fires is refused here."""
         schedule = _compile(wanted.full_name, wanted.spec, now)
-        return definition.create(
+        change = definition.create(
             wanted.full_name, wanted.spec, schedule, source=wanted.source, by=actor.name, before=before, now=now
         )
+        return replace(change, job=replace(change.job, shard=shard_of(change.job.id, self._store.shards)))
 
     async def _gone(self, specs: Sequence[WantedJob], sources: Iterable[str]) -> list[Job]:
         """Jobs of these sources that are not wanted any more."""

@@ -37,7 +37,7 @@ class WorkerList(View, kw_only=True):
 async def list_workers(store: Store) -> WorkerList:
     """All workers with the runs they hold."""
     held: dict[str, list[Run]] = {}
-    for run in await store.runs.held():
+    for run in await store.held.all():
         if run.current is not None:
             held.setdefault(run.current.worker, []).append(run)
     return WorkerList(items=[_view(worker, held.get(worker.name, [])) for worker in await store.sessions.get()])

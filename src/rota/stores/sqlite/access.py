@@ -9,7 +9,16 @@ from rota.store.access import LoginRecord, RememberedAnswer, SecretRecord, Token
 from rota.store.jobs import AuditEntry
 from rota.stores.sqlite.connection import Database
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import Row, from_micros, ids_json, optional_instant, optional_micros, to_micros
+from rota.stores.sqlite.rows import (
+    Row,
+    from_micros,
+    ids_json,
+    optional_instant,
+    optional_micros,
+    texts_from_json,
+    to_json,
+    to_micros,
+)
 from rota.stores.sqlite.writes import add_audit
 
 SQL: Final = load("access.sql")
@@ -23,16 +32,26 @@ class SqliteAccess:
 
     async def put_token(self, token: TokenRecord, audit: AuditEntry | None = None) -> None:
         """Insert or update a token by id."""
-        row = (
-            token.id, token.digest, token.name, ",".join(token.scopes), to_micros(token.created),
-            optional_micros(token.expires), optional_micros(token.last_used), optional_micros(token.revoked),
-        )  # fmt: skip
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(SQL["put_token"], row)
+            connection.execute(SQL["put_token"], _token_row(token))
             add_audit(connection, _entries(audit))
 
         await self._database.write(write)
+
+    async def use_token(self, digest: bytes, made: TokenRecord, now: datetime, audit: AuditEntry) -> bool:
+        """Exchange one use of the token with this digest for the token `made`."""
+        moment = to_micros(now)
+
+        def write(connection: sqlite3.Connection) -> bool:
+            if connection.execute(SQL["use_token"], (digest, moment)).rowcount != 1:
+                return False
+            connection.execute(SQL["revoke_tokens_of_worker"], (made.worker, moment))
+            connection.execute(SQL["put_token"], _token_row(made))
+            add_audit(connection, [audit])
+            return True
+
+        return await self._database.write(write)
 
     async def find_token(self, digest: bytes) -> TokenRecord | None:
         """The token of this digest, revoked and expired ones included."""
@@ -146,9 +165,18 @@ def _entries(audit: AuditEntry | None) -> list[AuditEntry]:
     return [] if audit is None else [audit]
 
 
+def _token_row(token: TokenRecord) -> Row:
+    """A token as a row."""
+    return (
+        token.id, token.digest, token.name, ",".join(token.scopes), to_micros(token.created),
+        optional_micros(token.expires), optional_micros(token.last_used), optional_micros(token.revoked),
+        token.worker, token.uses, None if token.labels is None else to_json(token.labels),
+    )  # fmt: skip
+
+
 def _token_from_row(row: Row) -> TokenRecord:
     """The token of a row."""
-    id_, digest, name, scopes, created, expires, last_used, revoked = row
+    id_, digest, name, scopes, created, expires, last_used, revoked, worker, uses, labels = row
     return TokenRecord(
         id=id_,
         digest=digest,
@@ -158,6 +186,9 @@ def _token_from_row(row: Row) -> TokenRecord:
         expires=optional_instant(expires),
         last_used=optional_instant(last_used),
         revoked=optional_instant(revoked),
+        worker=worker,
+        uses=uses,
+        labels=None if labels is None else texts_from_json(labels),
     )
 
 

@@ -18,6 +18,7 @@ from rota.stores.sqlite.writes import (
     add_gaps,
     add_notices,
     create_runs,
+    moved_stats,
     put_stats,
     write_still_current,
 )
@@ -76,6 +77,10 @@ class SqliteJobs:
     async def by_source(self, source: str | None) -> list[Job]:
         """All jobs that came from this file, or all; deleted ones are left out."""
         return await (self._jobs("all") if source is None else self._jobs("by_source", source))
+
+    async def in_shard(self, shard: int, after: JobId | None, limit: int) -> list[Job]:
+        """Jobs of a shard in order of id."""
+        return await self._jobs("in_shard", shard, after or "", limit)
 
     async def specs(self, wanted: Sequence[tuple[JobId, int]]) -> dict[tuple[JobId, int], JobSpec]:
         """The definitions of these (job, revision) pairs."""
@@ -150,6 +155,8 @@ def _check_versions(connection: sqlite3.Connection, writes: Sequence[JobWrite]) 
             conflicts.append(write.job.full_name)
         # A second write of the same job in the batch builds on the first.
         stored[write.job.id] = (write.job.version, optional_micros(write.job.deleted))
+    moved = moved_stats(connection, [write.stats for write in writes if write.stats is not None])
+    conflicts += [write.job.full_name for write in writes if write.job.id in moved]
     if conflicts:
         names = ", ".join(conflicts[:5]) + (f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else "")
         raise Conflict(
@@ -168,9 +175,10 @@ def _commit_plan(connection: sqlite3.Connection, plans: Sequence[Plan], epochs: 
         for id_, version, deleted in connection.execute(SQL["versions"], (ids_json(plan.job_id for plan in plans),))
         if deleted is None
     }
+    moved = moved_stats(connection, [plan.stats for plan in plans if plan.stats is not None])
     taken: list[Plan] = []
     for plan in plans:
-        if versions.get(plan.job_id) == plan.expected_version:
+        if versions.get(plan.job_id) == plan.expected_version and plan.job_id not in moved:
             versions[plan.job_id] += 1
             taken.append(plan)
     if taken:

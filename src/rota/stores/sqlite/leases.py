@@ -7,17 +7,21 @@ stands still until it is caught up.
 
 import asyncio
 import sqlite3
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rota.clock import Clock
 from rota.core.ids import fence
+from rota.core.model import Server, Shard, Standing
 from rota.stores.sqlite.connection import Database
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import from_micros, to_micros
+from rota.stores.sqlite.rows import EPOCH, Row, from_micros, ids_json, to_micros
 
 SQL: Final = load("leases.sql")
 BLOCK: Final = 4096
+FOR_EVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+REMEMBERED_SERVERS: Final = timedelta(days=1)
 REMEMBERED_EVERY: Final = timedelta(seconds=1)
 
 
@@ -43,11 +47,65 @@ class SqliteLeases:
             self._database.write_soon(lambda connection: connection.execute(SQL["remember_time"], (text,)))
         return self._highest
 
-    async def take_shards(self, server: str) -> dict[int, int]:
-        """Make this server the owner of all shards and raise their epochs."""
-        return await self._database.write(
-            lambda connection: dict(connection.execute(SQL["take_shards"], (server,)).fetchall())
-        )
+    async def join(self, server: Server, seconds: float | None, *, alone: bool = False) -> Server:
+        """Write the server's row with a lease; `alone` ends all others."""
+        now = to_micros(await self.now())
+        until = to_micros(FOR_EVER) if seconds is None else now + round(seconds * 1_000_000)
+        row = (server.id, server.name, server.url, server.version, now, until)
+
+        def write(connection: sqlite3.Connection) -> Server:
+            connection.execute(SQL["forget_servers"], (now - to_micros(EPOCH + REMEMBERED_SERVERS),))
+            if alone:
+                connection.execute(SQL["end_others"], (server.id, now))
+            return _server(connection.execute(SQL["join"], row).fetchone())
+
+        return await self._database.write(write)
+
+    async def renew(self, server: str, seconds: float) -> datetime | None:
+        """Let the server's lease end so many seconds from now."""
+        now = await self.now()
+        row = (server, to_micros(now), to_micros(now + timedelta(seconds=seconds)))
+        found = await self._database.write(lambda connection: connection.execute(SQL["renew"], row).rowcount == 1)
+        return now if found else None
+
+    async def leave(self, server: str) -> None:
+        """Give up the server's shards and end its lease now."""
+        row = (server, to_micros(await self.now()))
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(SQL["end"], row)
+            connection.execute(SQL["leave"], row[:1])
+
+        await self._database.write(write)
+
+    async def standing(self) -> Standing:
+        """All servers and all shards."""
+        now = await self.now()
+
+        def read(connection: sqlite3.Connection) -> Standing:
+            servers = tuple(_server(row) for row in connection.execute(SQL["servers"]))
+            rows = connection.execute(SQL["shards"])
+            shards = tuple(Shard(number=number, server=server, epoch=epoch) for number, server, epoch in rows)
+            return Standing(now=now, servers=servers, shards=shards)
+
+        return await self._database.read(read)
+
+    async def take(self, server: str, shards: Mapping[int, int]) -> dict[int, int]:
+        """Make the server the leader of those of these shards that are free."""
+        now = to_micros(await self.now())
+
+        def write(connection: sqlite3.Connection) -> dict[int, int]:
+            taken: dict[int, int] = {}
+            for shard, epoch in sorted(shards.items()):
+                taken.update(connection.execute(SQL["take"], (server, shard, epoch, now)).fetchall())
+            return taken
+
+        return await self._database.write(write)
+
+    async def release(self, server: str, shards: Sequence[int]) -> None:
+        """Let nobody lead those of these shards that this server leads."""
+        row = (server, ids_json(shards))
+        await self._database.write(lambda connection: connection.execute(SQL["release"], row))
 
     async def reserve_fences(self, count: int) -> int:
         """Take `count` fence counters out of circulation for ever; returns the first of them."""
@@ -60,6 +118,22 @@ class SqliteLeases:
             first = self._next_fence
             self._next_fence += count
             return first
+
+    async def highest_fence(self) -> int:
+        """The highest fence taken out of circulation so far."""
+        incarnation, counter = await self._database.read(
+            lambda connection: connection.execute(SQL["fences"]).fetchone()
+        )
+        return fence(incarnation, counter) - 1 if (incarnation, counter) != (1, 1) else 0
+
+    async def raise_incarnation(self) -> int:
+        """Begin a new incarnation; what is left of the present block is not used."""
+        async with self._taking:
+            self._next_fence = self._end_of_block = 0
+            incarnation: int = await self._database.write(
+                lambda connection: connection.execute(SQL["raise_incarnation"]).fetchone()[0]
+            )
+            return incarnation
 
     async def fact(self, key: str) -> str | None:
         """A remembered fact about this store."""
@@ -88,6 +162,20 @@ def read_fact(connection: sqlite3.Connection, key: str) -> str | None:
 def highest_time(connection: sqlite3.Connection) -> datetime:
     """The highest time this store is known to have given."""
     return from_micros(int(read_fact(connection, "highest_time") or 0))
+
+
+def _server(row: Row) -> Server:
+    """The server of a row."""
+    id_, name, url, version, started, renewed, lease_until = row
+    return Server(
+        id=id_,
+        name=name,
+        url=url,
+        version=version,
+        started=from_micros(started),
+        renewed=from_micros(renewed),
+        lease_until=from_micros(lease_until),
+    )
 
 
 def _take_fences(connection: sqlite3.Connection, count: int) -> tuple[int, int]:

@@ -1,14 +1,17 @@
 """Open and close a store on SQLite: bring the schema up to date, start the lanes, join the contracts."""
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from rota.clock import Clock
 from rota.core.errors import StoreUnavailable
 from rota.store.bundle import Store
+from rota.store.signals import Listener
 from rota.stores.sqlite.access import SqliteAccess
 from rota.stores.sqlite.alerts import SqliteAlerts
 from rota.stores.sqlite.connection import Database, open_writer, words
+from rota.stores.sqlite.held import SqliteHeld
 from rota.stores.sqlite.jobs import SqliteJobs
 from rota.stores.sqlite.leases import SqliteLeases, highest_time
 from rota.stores.sqlite.migrate import migrate
@@ -17,6 +20,16 @@ from rota.stores.sqlite.runs import SqliteRuns
 from rota.stores.sqlite.sessions import SqliteSessions
 from rota.stores.sqlite.views import SqliteViews
 from rota.stores.sqlite.writer import InlineDatabase, ThreadedDatabase
+
+
+class NoSignals:
+    """`rota.store.signals.Signals` of a store that one process has for itself: there is nobody to tell."""
+
+    def publish(self, topics: Iterable[str]) -> None:
+        """Nobody listens."""
+
+    def subscribe(self, listener: Listener) -> None:
+        """Nobody else publishes."""
 
 
 async def open_sqlite(path: Path | None, *, clock: Clock, inline: bool = False) -> Store:
@@ -40,13 +53,17 @@ async def open_sqlite(path: Path | None, *, clock: Clock, inline: bool = False) 
 
     return Store(
         jobs=SqliteJobs(database),
-        runs=SqliteRuns(database),
+        runs=SqliteRuns(database, leases),
+        held=SqliteHeld(database),
         leases=leases,
-        sessions=SqliteSessions(database),
+        sessions=SqliteSessions(database, leases),
         output=SqliteOutput(database),
         alerts=SqliteAlerts(database),
         access=SqliteAccess(database),
         views=SqliteViews(database),
+        signals=NoSignals(),
+        shards=1,
+        embedded=True,
         close=close,
     )
 

@@ -35,7 +35,7 @@ _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _reason = msgspec.json.Decoder(Reason).decode
 _attempt = msgspec.json.Decoder(Attempt).decode
 _attempts = msgspec.json.Decoder(tuple[Attempt, ...]).decode
-_texts = msgspec.json.Decoder(dict[str, str]).decode
+texts_from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
 _pause = msgspec.json.Decoder(Pause).decode
 _any = msgspec.json.Decoder().decode
 
@@ -83,8 +83,8 @@ def to_stable_json(value: Any) -> str:
     return _encode_sorted(value).decode()
 
 
-def ids_json(ids: Iterable[str]) -> str:
-    """A list of texts as one bound parameter, for `json_each`."""
+def ids_json(ids: Iterable[str | int]) -> str:
+    """A list of texts or numbers as one bound parameter, for `json_each`."""
     return _encode(list(ids)).decode()
 
 
@@ -176,7 +176,7 @@ def run_from_row(row: Row) -> Run:
         session=session,
         started=None if started is None else from_micros(started),
         finished=None if finished is None else from_micros(finished),
-        params={} if params is None else _texts(params),
+        params={} if params is None else texts_from_json(params),
         result=None if result is None else _any(result),
         actor=actor,
         version=version,
@@ -200,13 +200,14 @@ def stats_row(stats: JobStats) -> Row:
         optional_micros(stats.last_finished),
         optional_micros(stats.last_success),
         optional_micros(stats.late_since),
+        stats.version,
     )
 
 
 def stats_from_row(row: Row) -> JobStats:
     """The counters of a row."""
     (job_id, recent, fails_in_row, streak, alerted_at, last_run, last_state,
-     last_due, last_finished, last_success, late_since) = row  # fmt: skip
+     last_due, last_finished, last_success, late_since, version) = row  # fmt: skip
     return JobStats(
         job_id=JobId(job_id),
         recent=recent,
@@ -219,6 +220,7 @@ def stats_from_row(row: Row) -> JobStats:
         last_finished=optional_instant(last_finished),
         last_success=optional_instant(last_success),
         late_since=optional_instant(late_since),
+        version=version,
     )
 
 

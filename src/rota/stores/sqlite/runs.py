@@ -7,48 +7,68 @@ are read for a whole batch at once, compared here, and written with as few state
 import heapq
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from rota.core.errors import Conflict
+from rota.core.errors import Conflict, Fenced
 from rota.core.model import Job, JobId, JobStats, Notice, Run, RunId, RunState
 from rota.store.jobs import AuditEntry, RunChange
-from rota.store.runs import Reported, Waiting
+from rota.store.runs import LossGuard, Reported, Waiting
 from rota.stores.sqlite.connection import Database
 from rota.stores.sqlite.job_rows import job_from_row
 from rota.stores.sqlite.jobs import SQL as JOBS_SQL
+from rota.stores.sqlite.leases import SqliteLeases
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import FINAL_STATES, ids_json, optional_instant, run_from_row, stats_from_row, to_micros
+from rota.stores.sqlite.rows import (
+    FINAL_STATES,
+    from_micros,
+    ids_json,
+    optional_instant,
+    run_from_row,
+    stats_from_row,
+    to_micros,
+)
 from rota.stores.sqlite.writes import (
     HotVersions,
     add_audit,
     add_notices,
     create_runs,
+    moved_stats,
     put_stats,
     write_changed,
 )
 
 SQL: Final = load("runs.sql")
 _BEFORE_ALL: Final = -(2**62)
+ONLY_SHARD: Final = 0  # one process at a time works on the file: there is nothing to share out
 PRUNED_AT_ONCE: Final = 500  # runs per transaction, so that pruning never holds the writer for long
 
 
 class SqliteRuns:
     """Runs, hot and past."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, leases: SqliteLeases) -> None:
         self._database = database
+        self._leases = leases
 
     async def create(self, runs: Sequence[Run], audit: Sequence[AuditEntry] = ()) -> list[Run]:
         """Add runs that do not exist yet; returns the stored row of each."""
         return await self._database.write(lambda connection: _create(connection, runs, audit))
 
     async def waiting(
-        self, now: datetime, room: Mapping[str, int] | None, limit: int, *, after: datetime | None = None
+        self,
+        now: datetime,
+        room: Mapping[str, int] | None,
+        limit: int,
+        *,
+        shards: Sequence[int] | None = None,
+        after: datetime | None = None,
     ) -> Waiting:
         """Queued runs whose time has come, in order of (ready_at, id), with what decides about them."""
+        if shards is not None and ONLY_SHARD not in shards:
+            return Waiting(runs=())
         window = (_BEFORE_ALL if after is None else to_micros(after), to_micros(now))
         return await self._database.read(lambda connection: _waiting(connection, window, room, limit))
 
@@ -64,8 +84,10 @@ class SqliteRuns:
 
         return await self._database.read(read)
 
-    async def next_ready(self, after: datetime) -> datetime | None:
+    async def next_ready(self, after: datetime, shards: Sequence[int] | None = None) -> datetime | None:
         """The earliest `ready_at` after `after` of any queued run."""
+        if shards is not None and ONLY_SHARD not in shards:
+            return None
         moment = to_micros(after)
         return await self._database.read(lambda connection: _next_ready(connection, moment))
 
@@ -91,11 +113,17 @@ class SqliteRuns:
         stats: Sequence[JobStats],
         notices: Sequence[Notice],
         audit: Sequence[AuditEntry] = (),
+        guard: LossGuard | None = None,
     ) -> set[RunId]:
         """Commit outcomes with their counters and alerts, all or nothing."""
+        now = await self._leases.now()
 
         def write(connection: sqlite3.Connection) -> set[RunId]:
+            if guard is not None:
+                _check_guard(connection, guard, now)
             written = _record(connection, changes)
+            if moved := moved_stats(connection, stats):
+                raise Conflict("counters have moved on since they were read; nothing was written", jobs=tuple(moved))
             put_stats(connection, stats)
             add_notices(connection, notices)
             add_audit(connection, audit)
@@ -106,14 +134,6 @@ class SqliteRuns:
     async def get(self, ids: Sequence[RunId]) -> dict[RunId, Run]:
         """These runs, wherever they live."""
         return await self._database.read(lambda connection: runs_by_id(connection, ids))
-
-    async def held_by(self, worker: str) -> list[Run]:
-        """Runs in `starting` or `running` on this worker."""
-        return await self._runs("held_by", worker)
-
-    async def held(self) -> list[Run]:
-        """All runs in `starting` or `running`."""
-        return await self._runs("held")
 
     async def unfinished(self, job_ids: Sequence[JobId]) -> list[Run]:
         """All unfinished runs of these jobs, in order of due."""
@@ -235,6 +255,17 @@ def _record(connection: sqlite3.Connection, changes: Sequence[RunChange]) -> set
         raise Conflict("runs have moved on since they were read; nothing was written", runs=tuple(moved))
     write_changed(connection, [change.run for change in changes])
     return {change.run.id for change in changes}
+
+
+def _check_guard(connection: sqlite3.Connection, guard: LossGuard, now: datetime) -> None:
+    """Raise Fenced when somebody else judges these attempts now."""
+    sessions = dict(connection.execute(SQL["newest_sessions"], (ids_json(guard.sessions),)).fetchall())
+    if sessions != guard.sessions:
+        raise Fenced("the worker has connected again; what it held is not lost", workers=tuple(guard.sessions))
+    ends = dict(connection.execute(SQL["leases_of"], (ids_json(guard.lapsed),)).fetchall())
+    for server, seconds in guard.lapsed.items():
+        if server in ends and from_micros(ends[server]) + timedelta(seconds=seconds) > now:
+            raise Fenced("the worker's server lives; it alone may call the worker lost", server=server)
 
 
 def _prune(connection: sqlite3.Connection, before: int, limit: int, job: JobId | None) -> int:

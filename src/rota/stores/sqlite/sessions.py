@@ -2,13 +2,15 @@
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from rota.core.model import Worker
+from rota.store.sessions import Sign, TwinConnected
 from rota.stores.sqlite.connection import Database
+from rota.stores.sqlite.leases import SqliteLeases
 from rota.stores.sqlite.queries import load
 from rota.stores.sqlite.rows import (
     Row,
@@ -16,34 +18,46 @@ from rota.stores.sqlite.rows import (
     ids_json,
     optional_instant,
     optional_micros,
+    texts_from_json,
     to_json,
     to_micros,
 )
 
 SQL: Final = load("sessions.sql")
-_labels = msgspec.json.Decoder(dict[str, str]).decode
 _capacity = msgspec.json.Decoder(dict[str, int]).decode
 
 
 class SqliteSessions:
     """One row per worker."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, leases: SqliteLeases) -> None:
         self._database = database
+        self._leases = leases
 
     async def connect(self, worker: Worker) -> int:
         """Write the worker's row with a session number one higher than any it had."""
-        return await self._database.write(lambda connection: _connect(connection, worker))
+        now = await self._leases.now()
+        return await self._database.write(lambda connection: _connect(connection, worker, now))
 
     async def disconnect(self, name: str, session: int, at: datetime) -> bool:
-        """Mark the session ended, if it is still the worker's newest and has not ended yet."""
-        row = (name, session, to_micros(at))
-        return await self._database.write(lambda connection: connection.execute(SQL["disconnect"], row).rowcount == 1)
+        """Note that the session's channel has ended, if it is still the worker's newest."""
+        return await self._end("disconnect", name, session, at)
 
-    async def seen(self, names: Sequence[str], at: datetime) -> None:
-        """Note that these workers are alive."""
-        row = (ids_json(names), to_micros(at))
-        await self._database.write(lambda connection: connection.execute(SQL["seen"], row))
+    async def settle(self, name: str, session: int, at: datetime) -> bool:
+        """Note that what the session held has been dealt with, if it is still the worker's newest."""
+        return await self._end("settle", name, session, at)
+
+    async def orphans(self, grace: float, limit: int) -> list[Worker]:
+        """Workers that are not settled and whose server's lease ended long ago."""
+        row = (to_micros(await self._leases.now() - timedelta(seconds=grace)), limit)
+        return await self._database.read(
+            lambda connection: [_worker_from_row(found) for found in connection.execute(SQL["orphans"], row)]
+        )
+
+    async def seen(self, signs: Sequence[Sign]) -> None:
+        """Note that workers are alive."""
+        rows = [(sign.name, to_micros(sign.at), sign.draining, sign.clock_offset) for sign in signs]
+        await self._database.write(lambda connection: connection.executemany(SQL["seen"], rows))
 
     async def get(self, names: Sequence[str] | None = None) -> list[Worker]:
         """These workers, or all, in order of name."""
@@ -52,9 +66,21 @@ class SqliteSessions:
             lambda connection: [_worker_from_row(found) for found in connection.execute(SQL[statement], row)]
         )
 
+    async def _end(self, statement: str, name: str, session: int, at: datetime) -> bool:
+        """Run a statement that notes an end; returns whether it found the session."""
+        row = (name, session, to_micros(at))
+        return await self._database.write(lambda connection: connection.execute(SQL[statement], row).rowcount == 1)
 
-def _connect(connection: sqlite3.Connection, worker: Worker) -> int:
+
+def _connect(connection: sqlite3.Connection, worker: Worker, now: datetime) -> int:
     """The worker's row with its next session number."""
+    twin = connection.execute(SQL["twin"], (worker.name, worker.boot_id, to_micros(now))).fetchone()
+    if twin is not None:
+        raise TwinConnected(
+            f"another process named {worker.name} is connected",
+            hint="give each worker a name of its own",
+            server=twin[1],
+        )
     row = (
         worker.name,
         worker.boot_id,
@@ -67,6 +93,9 @@ def _connect(connection: sqlite3.Connection, worker: Worker) -> int:
         to_micros(worker.connected),
         to_micros(worker.last_seen),
         optional_micros(worker.disconnected),
+        worker.draining,
+        worker.clock_offset,
+        optional_micros(worker.settled),
     )
     session: int = connection.execute(SQL["connect"], row).fetchone()[0]
     return session
@@ -75,18 +104,21 @@ def _connect(connection: sqlite3.Connection, worker: Worker) -> int:
 def _worker_from_row(row: Row) -> Worker:
     """The worker of a row."""
     (name, boot_id, session, server, version, labels, capacity, cpus, memory,
-     connected, last_seen, disconnected) = row  # fmt: skip
+     connected, last_seen, disconnected, draining, clock_offset, settled) = row  # fmt: skip
     return Worker(
         name=name,
         boot_id=boot_id,
         session=session,
         server=server,
         version=version,
-        labels=_labels(labels),
+        labels=texts_from_json(labels),
         capacity=_capacity(capacity),
         cpus=cpus,
         memory=memory,
         connected=from_micros(connected),
         last_seen=from_micros(last_seen),
+        draining=bool(draining),
+        clock_offset=clock_offset,
         disconnected=optional_instant(disconnected),
+        settled=optional_instant(settled),
     )

@@ -98,6 +98,15 @@ def write_still_current(connection: sqlite3.Connection, changes: Sequence[RunCha
     write_changed(connection, taken)
 
 
+def moved_stats(connection: sqlite3.Connection, stats: Sequence[JobStats]) -> set[JobId]:
+    """The jobs whose counters are not as the writer of these saw them."""
+    if not stats:
+        return set()
+    rows = connection.execute(SQL["stats_versions"], (ids_json(one.job_id for one in stats),))
+    versions: dict[JobId, int] = dict(rows.fetchall())
+    return {one.job_id for one in stats if versions.get(one.job_id, 0) != one.version - 1}
+
+
 def put_stats(connection: sqlite3.Connection, stats: Sequence[JobStats]) -> None:
     """Write the counters of jobs."""
     if stats:

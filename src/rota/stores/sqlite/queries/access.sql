@@ -1,8 +1,17 @@
 -- name: put_token
-INSERT INTO tokens (id, digest, name, scopes, created, expires, last_used, revoked) VALUES (?,?,?,?,?,?,?,?)
+INSERT INTO tokens (id, digest, name, scopes, created, expires, last_used, revoked, worker, uses, labels)
+VALUES (?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (id) DO UPDATE SET
     digest = excluded.digest, name = excluded.name, scopes = excluded.scopes, created = excluded.created,
-    expires = excluded.expires, last_used = excluded.last_used, revoked = excluded.revoked;
+    expires = excluded.expires, last_used = excluded.last_used, revoked = excluded.revoked, worker = excluded.worker,
+    uses = excluded.uses, labels = excluded.labels;
+
+-- name: use_token
+UPDATE tokens SET uses = uses - 1, last_used = ?2
+WHERE digest = ?1 AND uses > 0 AND revoked IS NULL AND (expires IS NULL OR expires > ?2);
+
+-- name: revoke_tokens_of_worker
+UPDATE tokens SET revoked = ?2 WHERE worker = ?1 AND revoked IS NULL;
 
 -- name: token_by_digest
 SELECT * FROM tokens WHERE digest = ?1;

@@ -47,6 +47,9 @@ SELECT * FROM jobs WHERE source = ?1 AND deleted IS NULL ORDER BY full_name;
 -- name: all
 SELECT * FROM jobs WHERE deleted IS NULL ORDER BY full_name;
 
+-- name: in_shard
+SELECT * FROM jobs WHERE shard = ?1 AND id > ?2 AND deleted IS NULL ORDER BY id LIMIT ?3;
+
 -- name: specs
 SELECT kept.job_id, kept.revision, kept.spec
 FROM json_each(?1) AS wanted

@@ -38,11 +38,13 @@ SELECT worker.name, worker.session FROM json_each(?1) AS wanted CROSS JOIN worke
     ON worker.name = wanted.value
 WHERE worker.disconnected IS NULL;
 
--- name: held_by
-SELECT * FROM runs_hot WHERE worker = ?1 AND state <> 'queued' ORDER BY due, id;
+-- name: newest_sessions
+SELECT worker.name, worker.session FROM json_each(?1) AS wanted CROSS JOIN workers AS worker
+    ON worker.name = wanted.value;
 
--- name: held
-SELECT * FROM runs_hot WHERE state <> 'queued' ORDER BY due, id;
+-- name: leases_of
+SELECT server.id, server.lease_until FROM json_each(?1) AS wanted CROSS JOIN servers AS server
+    ON server.id = wanted.value;
 
 -- name: unfinished
 SELECT hot.* FROM json_each(?1) AS wanted CROSS JOIN runs_hot AS hot ON hot.job_id = wanted.value

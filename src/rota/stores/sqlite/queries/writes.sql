@@ -35,13 +35,16 @@ WHERE id = ?;
 -- name: delete_hot
 DELETE FROM runs_hot WHERE id IN (SELECT value FROM json_each(?1));
 
+-- name: stats_versions
+SELECT kept.job_id, kept.version FROM json_each(?1) AS wanted CROSS JOIN job_stats AS kept ON kept.job_id = wanted.value;
+
 -- name: put_stats
-INSERT INTO job_stats VALUES (?,?,?,?,?,?,?,?,?,?,?)
+INSERT INTO job_stats VALUES (?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (job_id) DO UPDATE SET
     recent = excluded.recent, fails_in_row = excluded.fails_in_row, streak = excluded.streak,
     alerted_at = excluded.alerted_at, last_run = excluded.last_run, last_state = excluded.last_state,
     last_due = excluded.last_due, last_finished = excluded.last_finished, last_success = excluded.last_success,
-    late_since = excluded.late_since;
+    late_since = excluded.late_since, version = excluded.version;
 
 -- name: add_gap
 INSERT OR IGNORE INTO gaps (job_id, until, "after", count, reason, created) VALUES (?,?,?,?,?,?);

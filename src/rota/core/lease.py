@@ -1,0 +1,80 @@
+"""Leases: how long a server is believed to live, which shards it leads, and until when a worker may go on.
+
+A server's lease is a row it renews; as long as it holds, the server leads its shards and judges its workers.
+
+    alone ──renewed each RENEW_SECONDS──► live ──no renewal for LEASE_SECONDS──► ended: its shards are free
+                                                                  └── GRACE_SECONDS later: anybody may call
+                                                                      the workers of its sessions lost
+
+A worker computes from what it was acknowledged until when its attempts may live, MARGIN_SECONDS before any server
+may call them lost. So an attempt that is tried again elsewhere has ended where it was.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final
+
+from rota.core.model import Server, Shard, Standing, Value
+
+LEASE_SECONDS: Final = 4.0
+RENEW_SECONDS: Final = 1.0
+SILENCE_SECONDS: Final = 15.0  # of a worker, after which its own server may call it lost
+GRACE_SECONDS: Final = 60.0  # after a server's lease has ended
+MARGIN_SECONDS: Final = 3.0
+
+
+class Balance(Value):
+    """What a server should do about shards: take (shard → epoch as it is now), give up."""
+
+    take: dict[int, int] = {}
+    release: tuple[int, ...] = ()
+
+
+def is_live(server: Server, now: datetime) -> bool:
+    """Whether the server's lease holds."""
+    return server.lease_until > now
+
+
+def balance(standing: Standing, me: str) -> Balance:
+    """A fair share for the server `me`. Servers that see the same standing want different shards.
+
+    Free shards go one by one to the live server that leads fewest. A server that leads more than its share gives up
+    the rest, so that one that came later gets some; shares differ by at most one.
+    """
+    live = sorted(server.id for server in standing.servers if is_live(server, standing.now))
+    if me not in live:
+        return Balance()
+    led = {server: [shard.number for shard in standing.shards if shard.server == server] for server in live}
+    counts = {server: len(shards) for server, shards in led.items()}
+    take: dict[int, int] = {}
+    for shard in _free(standing.shards, live):
+        receiver = min(live, key=lambda server: (counts[server], server))
+        counts[receiver] += 1
+        if receiver == me:
+            take[shard.number] = shard.epoch
+    share = _share(me, counts)
+    surplus = max(0, len(led[me]) - share) if not take else 0
+    return Balance(take=take, release=tuple(sorted(led[me])[len(led[me]) - surplus :]))
+
+
+def worker_deadline(sent: float, renewal_age: float) -> float:
+    """Until when a worker's attempts may live, on the clock `sent` is of.
+
+    `sent`: when the newest acknowledged heartbeat was sent; `renewal_age`: how old the server's last committed
+    renewal was when it acknowledged it. The renewal is not older than that at `sent`, so this errs to the safe side.
+    """
+    silence = sent + SILENCE_SECONDS
+    lapse = sent - renewal_age + LEASE_SECONDS + GRACE_SECONDS
+    return min(silence, lapse) - MARGIN_SECONDS
+
+
+def _free(shards: Collection[Shard], live: Collection[str]) -> list[Shard]:
+    """The shards that no live server leads."""
+    return sorted((shard for shard in shards if shard.server not in live), key=lambda shard: shard.number)
+
+
+def _share(me: str, counts: dict[str, int]) -> int:
+    """How many shards a server may keep: of the servers, those that lead most keep the remainder."""
+    base, remainder = divmod(sum(counts.values()), len(counts))
+    richest = sorted(counts, key=lambda server: (-counts[server], server))
+    return base + (richest.index(me) < remainder)

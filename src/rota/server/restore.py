@@ -1,0 +1,52 @@
+"""Notices that the store is older than what was done with it: a backup was restored, or a fail-over lost commits.
+
+Fences only grow. A worker that has seen a higher one than the store ever gave knows a later life of the store. From
+then on fences come from a new incarnation, above all that were ever given, and at-most-once work is held: what the
+lost life of the store started is not known. Everything else goes on. A person lifts the hold.
+"""
+
+from typing import Final
+
+from rota.clock import Clock
+from rota.events import Emit, RestoreSuspected
+from rota.server.conditions import Conditions
+from rota.store.bundle import Store
+
+FACT: Final = "restore"
+SUSPECTED: Final = "suspected"
+CONDITION: Final = "store-restored"
+
+
+class RestoreWatch:
+    """Compares fences, and knows whether at-most-once work is held."""
+
+    def __init__(self, store: Store, clock: Clock, emit: Emit) -> None:
+        self._store = store
+        self._emit = emit
+        self._conditions = Conditions(store.alerts, clock, emit)
+        self.holds = False
+
+    async def refresh(self) -> None:
+        """Ask the store whether anybody suspects a restore."""
+        self.holds = await self._store.leases.fact(FACT) == SUSPECTED
+
+    async def compare(self, highest: int, who: str) -> None:
+        """Hold the highest fence that `who` has seen against the store's own."""
+        if not highest or highest <= await self._store.leases.highest_fence():
+            return
+        await self._store.leases.remember(FACT, SUSPECTED)
+        self.holds = True
+        while highest > await self._store.leases.highest_fence():
+            await self._store.leases.raise_incarnation()
+        self._emit(RestoreSuspected(who=who, fence=highest))
+        detail = f"the database is older than what {who} has seen: it was restored, or a fail-over lost commits"
+        hint = "at-most-once jobs are held; look at what they did since, then: rota doctor --accept-restore"
+        await self._conditions.put(CONDITION, detail, hint)
+
+    async def accept(self) -> bool:
+        """A person knows and accepts it: at-most-once work goes on. Returns whether anything was held."""
+        held = await self._store.leases.fact(FACT) == SUSPECTED
+        await self._store.leases.remember(FACT, "")
+        self.holds = False
+        await self._conditions.clear(CONDITION)
+        return held
