@@ -24,20 +24,22 @@ class Clock(Protocol):
         """Seconds that only grow, of no particular origin."""
 
 
+def boot_time() -> float:
+    """Seconds since the machine started, those included in which it was suspended: the clock of workers."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class SystemClock:
     """The machine's clock, held still while the wall clock is behind what was already said."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
         self._highest = datetime.fromtimestamp(0, UTC)
 
     def now(self) -> datetime:
         """The present instant in UTC; never earlier than one given before."""
         self._highest = max(self._highest, datetime.now(UTC))
         return self._highest
-
-    def monotonic(self) -> float:
-        """Seconds since the machine started."""
-        return time.monotonic()
 
 
 class FollowingClock:

@@ -51,7 +51,7 @@ async def test_an_at_most_once_attempt_starts_only_with_its_permit(server, tmp_p
 
 
 async def test_without_a_permit_the_attempt_goes_back(server, monkeypatch, tmp_path):
-    monkeypatch.setattr("rota.worker.agent.PATIENCE", 0.05)
+    monkeypatch.setattr("rota.worker.workload.PATIENCE", 0.05)
     order = server.order(f"touch {tmp_path}/ran", permit=True)
     await server.assign(order)
     returned = await server.until(lambda: server.report_of(order, Returned))
@@ -80,14 +80,14 @@ async def test_more_orders_than_slots_wait_their_turn_and_can_be_cancelled(serve
 
 
 async def test_what_waits_too_long_behind_blocked_slots_goes_back(server, monkeypatch):
-    monkeypatch.setattr("rota.worker.agent._WAITED_TOO_LONG", 0.1)
+    monkeypatch.setattr("rota.worker.workload.WAITED_TOO_LONG", 0.1)
     shells = [server.order("sleep 300", kill_grace=0) for _ in range(9)]
     await server.assign(*shells)
     assert (await server.until(lambda: server.report_of(shells[8], Returned))).why == "no slot became free"
 
 
 async def test_python_attempts_that_wait_too_long_go_back(server, monkeypatch, tmp_path):
-    monkeypatch.setattr("rota.worker.agent._WAITED_TOO_LONG", 0.1)
+    monkeypatch.setattr("rota.worker.workload.WAITED_TOO_LONG", 0.1)
     (tmp_path / "naps.py").write_text("import time\ndef nap():\n    time.sleep(300)\n")
     orders = [server.order(PythonTask(function="naps:nap"), cwd=str(tmp_path)) for _ in range(3)]
     await server.assign(*orders)

@@ -137,6 +137,7 @@ class Welcome(Message):
     server: str
     now: datetime  # the store's clock
     lost: tuple[Held, ...] = ()  # of what you hold: no longer yours, end it
+    renewal_age: float = 0.0  # seconds since the server's last committed renewal of its lease
 
 
 class Refused(Message):
