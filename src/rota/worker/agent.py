@@ -8,10 +8,10 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from random import Random, SystemRandom
 from typing import Final, Protocol
 
+import rota
 from rota.clock import Clock
 from rota.core.errors import RotaError
 from rota.events import DeadlinePassed, Emit, Event, ServerLost, ServerReached, ServerUnreachable, SpoolBroken
@@ -195,7 +195,7 @@ class Agent:
         return Hello(
             worker=offered.name,
             boot_id=self._boot_id,
-            version=version("rota"),
+            version=rota.__version__,
             labels=offered.labels,
             capacity=offered.capacity,
             cpus=offered.cpus or os.cpu_count() or 1,

@@ -109,17 +109,17 @@ class Outbox:
         self._channel = None
 
     def acknowledge_reports(self, sequence: int) -> None:
-        """All reports up to `sequence` are committed."""
-        for number in [number for number in self._sent_reports if number <= sequence]:
-            del self._sent_reports[number]
-            self._spool.acknowledge(Reports, number)
+        """The batch of reports with this number is committed."""
+        if self._sent_reports.pop(sequence, None) is not None:
+            self._spool.acknowledge(Reports, sequence)
         self._note_settled()
 
     def acknowledge_output(self, sequence: int) -> None:
-        """All output up to `sequence` is committed."""
-        for number in [number for number in self._sent_output if number <= sequence]:
-            self._output_weight -= self._sent_output.pop(number)[2]
-            self._spool.acknowledge(Output, number)
+        """The batch of output with this number is committed."""
+        sent = self._sent_output.pop(sequence, None)
+        if sent is not None:
+            self._output_weight -= sent[2]
+            self._spool.acknowledge(Output, sequence)
         if not self._gate.is_open and self._output_weight < OUTPUT_WINDOW // 2:
             self._gate.open()
         self._note_settled()

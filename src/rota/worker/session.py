@@ -1,7 +1,6 @@
 """One session: what is said between hello and the end of the channel. Attempts outlive it."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Final
@@ -146,7 +145,7 @@ class Session:
         now = self._clock.monotonic()
         if self._unanswered is None:
             self._unanswered = now
-        offset = time.time() - self._clock.now().timestamp()
+        offset = self._clock.wall() - self._clock.now().timestamp()
         credit = self._workload.credit.say()
         await self._channel.send(
             Heartbeat(sent=now, credit=credit, draining=self._workload.draining, clock_offset=round(offset, 4))
