@@ -104,7 +104,7 @@ def _connect(connection: sqlite3.Connection, worker: Worker, now: datetime) -> i
 def _worker_from_row(row: Row) -> Worker:
     """The worker of a row."""
     (name, boot_id, session, server, version, labels, capacity, cpus, memory,
-     connected, last_seen, disconnected, draining, clock_offset, settled) = row  # fmt: skip
+     connected, last_seen, disconnected, draining, clock_offset, settled, boot_session) = row  # fmt: skip
     return Worker(
         name=name,
         boot_id=boot_id,
@@ -121,4 +121,5 @@ def _worker_from_row(row: Row) -> Worker:
         clock_offset=clock_offset,
         disconnected=optional_instant(disconnected),
         settled=optional_instant(settled),
+        boot_session=boot_session,
     )
