@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import os
 import time
 import zlib
@@ -29,6 +30,7 @@ from rota.worker.environment import (
 )
 from rota.worker.executors.http_body import KEPT, Body, BodyBroken, BodyTooLarge
 from rota.worker.executors.http_request import RequestRefused, after_redirect, checked_url, first_request, origin
+from rota.worker.executors.requests import TOKEN, Requests
 from rota.worker.executors.runner_process import Answer, Place, RunnerProcess
 from rota.worker.folders import Folders
 from rota.worker.outbox import Outbox
@@ -52,7 +54,7 @@ class Owner:
     def __init__(self) -> None:
         self.heard: list[tuple[str, Attempt]] = []
 
-    def attempt_began(self, attempt: Attempt) -> None:
+    def attempt_began(self, attempt: Attempt, ago: float) -> None:
         self.heard.append(("began", attempt))
 
     def attempt_ended(self, attempt: Attempt, outcome: object) -> None:
@@ -335,10 +337,10 @@ async def test_too_much_unacknowledged_output_closes_the_gate(monkeypatch, tmp_p
     await asyncio.gather(task, return_exceptions=True)
 
 
-# ── the runner's socket ──────────────────────────────────────────────────────────────────────────────────
+# ── the runner's requests ────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_requests_that_were_not_read_are_taken_back():
+async def test_requests_that_were_not_begun_are_taken_back():
     answers: list[Answer] = []
     runner = RunnerProcess(Place("python", None, None), Gate(), lambda _, answer: answers.append(answer))
     descriptors, targets = runner.hand_over()
@@ -346,16 +348,32 @@ async def test_requests_that_were_not_read_are_taken_back():
     for number in range(4):
         arguments = {"big": "x" * 100_000} if number == 2 else {}
         attempt = Attempt(order(PythonTask(function="a:b"), fence=number), None, Owner(), 0.0)
-        assert runner.send(attempt, "a:b", arguments, {})
+        runner.add(attempt, "a:b", arguments, {})
         attempts.append(attempt)
-    runner._theirs.recv(10)  # as the process would read the first one
+    assert runner.send() == []
+    offset, length = TOKEN.unpack(os.read(descriptors[4], TOKEN.size))  # as the process would take the first one
+    assert json.loads(os.pread(descriptors[5], length, offset))["id"] == "0.r1"
     assert runner.take_back() == attempts[1:]
     assert list(runner.queue) == attempts[:1]
     assert (runner.head, runner.take_back()) == (attempts[0], [])
     runner._theirs.send(b'{"id": "0.r1", "begin": 1.0, "end": 2.0}')
     runner.receive()
     assert [(answer.id, answer.end) for answer in answers] == [("0.r1", 2.0)]
+    runner.next()
     runner.close()
     for descriptor in descriptors:
         os.close(descriptor)
-    assert targets == [1, 2, 3, 4]
+    assert targets == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_finds_no_room_stays_with_the_agent():
+    requests = Requests()
+    many = [b"x" * 100] * 20_000
+    taken = requests.put(many)
+    assert 0 < taken < len(many), "a pipe has its limits"
+    assert requests.put(many[:1]) == 0
+    assert requests.take_back() == taken
+    requests.rewind()
+    assert requests.put([b"y" * 9_000_000]) == 1, "one of any size"
+    assert requests.put([b"z"]) == 0, "until it is read"
+    requests.close()

@@ -294,7 +294,7 @@ def test_credit_grows_for_short_attempts_and_falls_at_once_for_a_long_one():
     for _ in range(200):
         credit.note("python", 0.0001)
         credit.note("http", 0.0001)
-    assert credit.wanted() == {"python": 256, "http": 10}
+    assert (credit.wanted()["python"] > 3000, credit.wanted()["http"]) == (True, 10)
     assert credit.has_changed_much()
     credit.say()
     assert (credit.has_changed_much(), credit.is_said) == (False, True)

@@ -46,8 +46,8 @@ def silenced(**facts: Any) -> Outcome:
 class AttemptOwner(Protocol):
     """Who is told what becomes of an attempt."""
 
-    def attempt_began(self, attempt: "Attempt") -> None:
-        """It runs from now on."""
+    def attempt_began(self, attempt: "Attempt", ago: float) -> None:
+        """It has been running for so many seconds."""
 
     def attempt_ended(self, attempt: "Attempt", outcome: Outcome) -> None:
         """It is over and nothing of it lives on."""
@@ -79,9 +79,10 @@ class Attempt:
         """What executor it needs: "http", "shell", "python"."""
         return str(self.order.task.__struct_config__.tag)
 
-    def begin(self) -> None:
-        """It runs from now on."""
-        self.owner.attempt_began(self)
+    def begin(self, ago: float = 0.0) -> None:
+        """It has been running for so many seconds; later beginnings are ignored."""
+        if self.begun is None:
+            self.owner.attempt_began(self, ago)
 
     def end(self, outcome: Outcome) -> None:
         """It is over; later ends are ignored."""

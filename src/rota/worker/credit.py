@@ -1,14 +1,15 @@
 """How many attempts a worker asks for: its capacity, and more while attempts are short, so the next are at hand.
 
-The aim is about 50 ms of work waiting per slot. One long attempt among them brings the credit back to the capacity,
+The aim is about 200 ms of work waiting per slot. One long attempt among them brings the credit back to the capacity,
 so that nothing is kept waiting here that another worker could run.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-_AHEAD: Final = 0.05  # seconds of work per slot
-_MOST: Final = {"python": 256, "shell": 64}  # http attempts have slots enough
+_AHEAD: Final = 0.2  # seconds of work per slot
+_LEAST: Final = 50e-6  # seconds that even an attempt which does nothing takes
+_MOST: Final = {"python": 8192, "shell": 64}  # http attempts have slots enough
 _WEIGHT: Final = 0.1
 
 
@@ -53,4 +54,4 @@ class Credit:
     def _wanted(self, kind: str) -> int:
         capacity = self._capacity[kind]
         most = max(capacity, _MOST.get(kind, 0))
-        return min(most, max(capacity, int(capacity * _AHEAD / max(self._seconds[kind], 1e-6))))
+        return min(most, max(capacity, int(capacity * _AHEAD / max(self._seconds[kind], _LEAST))))

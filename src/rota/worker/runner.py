@@ -1,9 +1,10 @@
 """The warm runner: one python process that calls the functions of python jobs, one at a time.
 
-Standard library only, one file, Python 3.9 or newer: it runs in the job's own interpreter. Requests and answers are
-packets of JSON on descriptor 3; the agent takes requests back from the socket while they are unread. After an attempt
-that printed or started processes the runner waits on descriptor 4 until the agent has seen to it, so that output and
-processes are never taken for the next attempt's.
+Standard library only, one file, Python 3.9 or newer: it runs in the job's own interpreter. Requests are texts of JSON
+in the memory of descriptor 6; a token in the pipe 5 says where one is, and whoever takes the token has the request: the
+agent takes back what has not begun. Answers are packets of JSON on descriptor 3. After an attempt that printed or
+started processes the runner waits on descriptor 4 until the agent has seen to it, so that output and processes are
+never taken for the next attempt's.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import fcntl
 import importlib
 import inspect
 import json
-import mmap
 import os
 import resource
 import socket
+import struct
 import sys
 import termios
 import time
@@ -29,8 +30,8 @@ from typing import Any
 
 PROTOCOL = 1
 RESULT_LIMIT = 64 * 1024
-_REQUESTS, _GO = 3, 4
-_PACKET = 256 * 1024
+_ANSWERS, _GO, _TOKENS, _TEXTS = 3, 4, 5, 6
+_TOKEN = struct.Struct("<QQ")  # offset and length of a text
 _LOOK_AT_FILES = 1.0  # seconds between looks at whether the code has changed on disk
 
 
@@ -75,8 +76,8 @@ class Runner:
         self.out = ""  # the present one; one that stays untouched serves the next attempt
         self.out_changed = 0
         self.out_count = 0
-        self.socket = socket.socket(fileno=_REQUESTS)
-        for descriptor in (_REQUESTS, _GO):
+        self.socket = socket.socket(fileno=_ANSWERS)
+        for descriptor in (_ANSWERS, _GO, _TOKENS, _TEXTS):
             os.set_inheritable(descriptor, False)
         self.environment = dict(os.environ)
         self.given: dict[str, str] = {}  # what the last attempt's environment had beyond it
@@ -104,14 +105,14 @@ class Runner:
                 os.read(_GO, 8)
 
     def _next_request(self) -> dict[str, Any] | None:
-        data, descriptors, _, _ = socket.recv_fds(self.socket, _PACKET, 1)
-        if not data:
+        token = os.read(_TOKENS, _TOKEN.size)
+        if not token:
             return None
-        if data == b"@":
-            with mmap.mmap(descriptors[0], 0, prot=mmap.PROT_READ) as memory:
-                data = memory[:]
-            os.close(descriptors[0])
-        request: dict[str, Any] = json.loads(data)
+        offset, length = _TOKEN.unpack(token)
+        text = b""
+        while len(text) < length:
+            text += os.pread(_TEXTS, length - len(text), offset + len(text))
+        request: dict[str, Any] = json.loads(text)
         return request
 
     def _say(self, answer: dict[str, Any]) -> None:

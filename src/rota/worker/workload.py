@@ -7,6 +7,7 @@ told to end, gives back what cannot begin, and hands every fact to the outbox. C
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Final
 
 from rota.clock import Clock
@@ -209,10 +210,10 @@ class Workload:
 
     # ── what becomes of attempts ─────────────────────────────────────────────────────────────────────────
 
-    def attempt_began(self, attempt: Attempt) -> None:
+    def attempt_began(self, attempt: Attempt, ago: float) -> None:
         """Note when; tell the server unless it ends at once."""
-        attempt.begun = self._clock.monotonic()
-        attempt.started = self._clock.now()
+        attempt.begun = self._clock.monotonic() - ago
+        attempt.started = self._clock.now() - timedelta(seconds=ago)
         if attempt.order.permit:
             self._say_started(attempt)
         self._ripening.add(attempt)

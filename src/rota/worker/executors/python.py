@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Iterable
 from datetime import timedelta
@@ -25,12 +26,14 @@ from rota.worker.failures import describe_exit, describe_signal
 from rota.worker.folders import Folders
 from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver
 from rota.worker.pipes import Gate
+from rota.worker.pace import RIPE
 from rota.worker.settings import WorkerSettings
 
-_AHEAD: Final = 0.01  # seconds of work that wait inside one process
-_DEEPEST: Final = 32
+_AHEAD: Final = 0.05  # seconds of work that wait inside one process
+_DEEPEST: Final = 1024
+_LEAST: Final = 50e-6  # seconds that even an attempt which does nothing takes
 _WEIGHT: Final = 0.1
-_SHORT_TIMEOUT: Final = 0.1  # a longer time-out is set only for attempts that turn out not to be short
+_SHORT_TIMEOUT: Final = 0.2  # a longer time-out is set only for attempts that turn out not to be short
 
 
 class PythonExecutor:
@@ -46,7 +49,9 @@ class PythonExecutor:
         self._runners: list[RunnerProcess] = []
         self._at: dict[Attempt, RunnerProcess] = {}
         self._backlog: deque[Attempt] = deque()
+        self._interpreters: dict[str, str] = {}  # where they were found
         self._seconds = 1.0  # how long attempts take of late
+        self._watch: asyncio.TimerHandle | None = None
         self._closing = False
 
     def takes(self, attempt: Attempt, reserved: int) -> bool:
@@ -98,6 +103,8 @@ class PythonExecutor:
     async def close(self) -> None:
         """The keeper ends the processes; here only the descriptors go."""
         self._closing = True
+        if self._watch is not None:
+            self._watch.cancel()
         for runner in self._runners:
             asyncio.get_running_loop().remove_reader(runner.socket)
             runner.close()
@@ -106,16 +113,17 @@ class PythonExecutor:
     # ── giving attempts to processes ─────────────────────────────────────────────────────────────────────
 
     def _depth(self) -> int:
-        return max(1, min(_DEEPEST, int(_AHEAD / max(self._seconds, 1e-6))))
+        return max(1, min(_DEEPEST, int(_AHEAD / max(self._seconds, _LEAST))))
 
     def _dispatch(self) -> None:
+        given: dict[RunnerProcess, None] = {}
         while self._backlog and not self._closing:
             attempt = self._backlog[0]
             try:
-                place = self._place_of(attempt)
-                runner = self._runner_for(place)
-                if runner is None or not self._send(runner, attempt):
-                    return
+                runner = self._runner_for(self._place_of(attempt))
+                if runner is None:
+                    break
+                self._give(runner, attempt)
             except UserRefused as refusal:
                 self._backlog.popleft().end(rejected(str(refusal)))
                 continue
@@ -123,6 +131,9 @@ class PythonExecutor:
                 self._backlog.popleft().end(failed("start", str(error)))
                 continue
             self._backlog.popleft()
+            given[runner] = None
+        for runner in given:
+            self._requeue(runner.send())
 
     def _place_of(self, attempt: Attempt) -> Place:
         """What process the attempt needs; raise UserRefused or ValueError when there can be none."""
@@ -139,9 +150,10 @@ class PythonExecutor:
         wanted = interpreter or self._settings.interpreter
         if "/" in wanted:
             return wanted
-        found = shutil.which(wanted)
+        found = self._interpreters.get(wanted) or shutil.which(wanted)
         if found is None:
             raise ValueError(f"interpreter: {wanted} was not found on worker {self._settings.name}")
+        self._interpreters[wanted] = found
         return found
 
     def _runner_for(self, place: Place) -> RunnerProcess | None:
@@ -182,24 +194,38 @@ class PythonExecutor:
         runner.errors.listen()
         return runner
 
-    def _send(self, runner: RunnerProcess, attempt: Attempt) -> bool:
+    def _give(self, runner: RunnerProcess, attempt: Attempt) -> None:
         task = attempt.order.task
         assert isinstance(task, PythonTask)
         environment = attempt_environment(attempt.order, self._settings.name, "")  # the process has its own folders
-        if not runner.send(attempt, task.function, task.arguments, environment):
-            return False
+        runner.add(attempt, task.function, task.arguments, environment)
         self._at[attempt] = runner
         if runner.is_ready and runner.head is attempt:
             self._begin(runner, attempt)
-        return True
 
     def _begin(self, runner: RunnerProcess, attempt: Attempt) -> None:
-        attempt.begin()
-        if attempt.order.continue_for:
-            self._link.extend(runner.key, attempt.order.continue_for)
-        timeout = attempt.order.timeout
-        if timeout is not None and timeout <= _SHORT_TIMEOUT:
+        """It is the one that runs; of most it is enough to say so when they turn out not to be short."""
+        order = attempt.order
+        if order.permit or order.continue_for:
+            attempt.begin()
+        if order.continue_for:
+            self._link.extend(runner.key, order.continue_for)
+        if order.timeout is not None and order.timeout <= _SHORT_TIMEOUT:
+            attempt.begin()
             self._arm(runner, attempt)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(RIPE, self._look)
+
+    def _look(self) -> None:
+        """Say of each attempt that has been running for a while that it began, and when."""
+        self._watch = None
+        now = time.monotonic()
+        busy = [runner for runner in self._runners if runner.queue and runner.is_ready]
+        for runner in busy:
+            if runner.queue[0].begun is None and now - runner.head_since >= RIPE:
+                runner.queue[0].begin(ago=now - runner.head_since)
+        if busy:
+            self._watch = asyncio.get_running_loop().call_later(RIPE, self._look)
 
     def _arm(self, runner: RunnerProcess, attempt: Attempt) -> None:
         """Give the attempt's time-out to the keeper."""
@@ -224,6 +250,7 @@ class PythonExecutor:
     def _answered(self, runner: RunnerProcess, answer: Answer) -> None:
         if answer.ready is not None:
             runner.is_ready = True
+            runner.head_since = time.monotonic()
             if runner.head is not None:
                 self._begin(runner, runner.head)
         elif answer.stale:
@@ -247,7 +274,8 @@ class PythonExecutor:
 
     def _finish(self, runner: RunnerProcess, answer: Answer) -> None:
         """The head is over; the next one begins."""
-        attempt = runner.queue.popleft()
+        attempt = runner.queue[0]
+        runner.next()
         self._at.pop(attempt, None)
         runner.done += 1
         took = max(0.0, answer.end - answer.begin)
@@ -259,6 +287,8 @@ class PythonExecutor:
             self._link.arm(runner.key, None, 0.0)
         attempt.finished = self._clock.now()
         attempt.started = attempt.finished - timedelta(seconds=took)
+        if attempt.begun is None:
+            attempt.begun = answer.begin
         attempt.end(_outcome(answer))
         if runner.done >= self._settings.runner_attempts or answer.memory > self._settings.runner_memory:
             self._requeue(runner.take_back())

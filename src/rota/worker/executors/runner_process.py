@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,12 @@ import msgspec
 from rota.wire.messages import AttemptOrder
 from rota.worker import runner as runner_program
 from rota.worker.attempt import Attempt
+from rota.worker.executors.requests import Requests
 from rota.worker.folders import Folder
-from rota.worker.keeper_link import memory_file
 from rota.worker.output import STDERR, STDOUT
 from rota.worker.pipes import Gate, OutputPipe
-from rota.worker.processes import receive_with_descriptors
 
 PROGRAM: Final = str(Path(runner_program.__file__))
-_INLINE: Final = 48 * 1024
 _PACKET: Final = 256 * 1024
 _AT_ONCE: Final = 64
 
@@ -54,7 +53,6 @@ class _Request(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Answer).decode
-_decode_request = msgspec.json.Decoder(_Request).decode
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -71,7 +69,8 @@ class RunnerProcess:
     def __init__(self, place: Place, gate: Gate, on_answer: "Callable[[RunnerProcess, Answer], None]") -> None:
         self.place = place
         self.key = 0
-        self.queue: deque[Attempt] = deque()  # sent; the first one is running
+        self.queue: deque[Attempt] = deque()  # queued for it; the first one is running
+        self.head_since = 0.0  # monotonic: when it could begin with the first one
         self.is_ready = False
         self.is_ending = False
         self.is_armed = False
@@ -82,9 +81,10 @@ class RunnerProcess:
         self._on_answer = on_answer
         self._answers: deque[Answer] = deque()
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (self._ours, self._theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self._ours.setblocking(False)
+        self._requests = Requests()
+        self._outgoing: list[bytes] = []  # the last ones of the queue
         self._go = os.eventfd(0, os.EFD_CLOEXEC)
         self.output = OutputPipe(gate, lambda data: self._printed(STDOUT, self.output, data))
         self.errors = OutputPipe(gate, lambda data: self._printed(STDERR, self.errors, data))
@@ -100,43 +100,38 @@ class RunnerProcess:
         return self.queue[0] if self.queue else None
 
     def hand_over(self) -> tuple[list[int], list[int]]:
-        """The descriptors for the process and their numbers there; the agent keeps a copy of the request socket."""
+        """The descriptors for the process and their numbers there."""
         descriptors = [
             self.output.hand_over(),
             self.errors.hand_over(),
             os.dup(self._theirs.fileno()),
             os.dup(self._go),
+            *self._requests.hand_over(),
         ]
-        return descriptors, [1, 2, 3, 4]
+        return descriptors, [1, 2, 3, 4, 5, 6]
 
-    def send(self, attempt: Attempt, function: str, arguments: dict[str, Any], env: dict[str, str]) -> bool:
-        """Queue an attempt in the process; False when its socket is full."""
-        order = attempt.order
-        request = _Request(_id(order), function, arguments, env, _facts(order))
-        data = _encode(request)
-        try:
-            if len(data) <= _INLINE:
-                self._ours.send(data)
-            else:
-                memory = memory_file("rota-request", data)
-                try:
-                    socket.send_fds(self._ours, [b"@"], [memory])
-                finally:
-                    os.close(memory)
-        except BlockingIOError:
-            return False
+    def add(self, attempt: Attempt, function: str, arguments: dict[str, Any], env: dict[str, str]) -> None:
+        """Queue an attempt; `send` gives it to the process."""
+        self._outgoing.append(_encode(_Request(_id(attempt.order), function, arguments, env, _facts(attempt.order))))
+        if not self.queue:
+            self.head_since = time.monotonic()
         self.queue.append(attempt)
-        return True
+
+    def send(self) -> list[Attempt]:
+        """Give the process what was queued; returns what there was no room for, which is queued no more."""
+        outgoing, self._outgoing = self._outgoing, []
+        return self._drop(len(outgoing) - self._requests.put(outgoing))
 
     def take_back(self) -> list[Attempt]:
-        """Take all requests that the process has not read out of its socket: these will never run there."""
-        taken: set[str] = set()
-        while (data := self._unread_request()) is not None:
-            taken.add(_decode_request(data).id)
-        back = [attempt for attempt in self.queue if _id(attempt.order) in taken]
-        for attempt in back:
-            self.queue.remove(attempt)
-        return back
+        """Take what the process has not begun out of its queue: it will never run there."""
+        return self._drop(self._requests.take_back())
+
+    def next(self) -> None:
+        """The head is over."""
+        self.queue.popleft()
+        self.head_since = time.monotonic()
+        if not self.queue:
+            self._requests.rewind()
 
     def receive(self) -> None:
         """Handle the answers that have arrived."""
@@ -160,6 +155,7 @@ class RunnerProcess:
         self.errors.close()
         self._ours.close()
         self._theirs.close()
+        self._requests.close()
         os.close(self._go)
 
     def _printed(self, stream: int, pipe: OutputPipe, data: bytes) -> None:
@@ -185,18 +181,11 @@ class RunnerProcess:
                 return
             self._answers.append(_decode(data))
 
-    def _unread_request(self) -> bytes | None:
-        try:
-            data, descriptors = receive_with_descriptors(self._theirs, _PACKET)
-        except OSError:
-            return None
-        if not descriptors:
-            return data or None
-        try:
-            size = os.fstat(descriptors[0]).st_size
-            return os.pread(descriptors[0], size, 0)
-        finally:
-            os.close(descriptors[0])
+    def _drop(self, count: int) -> list[Attempt]:
+        """Take the last ones out of the queue."""
+        dropped = [self.queue.pop() for _ in range(count)]
+        dropped.reverse()
+        return dropped
 
 
 def _id(order: AttemptOrder) -> str:
