@@ -30,8 +30,9 @@ from rota.worker.environment import (
 )
 from rota.worker.executors.http_body import KEPT, Body, BodyBroken, BodyTooLarge
 from rota.worker.executors.http_request import RequestRefused, after_redirect, checked_url, first_request, origin
+from rota.worker.executors.places import Place
 from rota.worker.executors.requests import TOKEN, Requests
-from rota.worker.executors.runner_process import Answer, Place, RunnerProcess
+from rota.worker.executors.runner_process import Answer, RunnerProcess
 from rota.worker.folders import Folders
 from rota.worker.outbox import Outbox
 from rota.worker.permits import Permits

@@ -298,7 +298,7 @@ def test_credit_grows_for_short_attempts_and_falls_at_once_for_a_long_one():
     assert credit.has_changed_much()
     credit.say()
     assert (credit.has_changed_much(), credit.is_said) == (False, True)
-    credit.note_long("python", 0.05)
+    credit.note_long("python")
     assert credit.wanted()["python"] == 2
     assert credit.has_changed_much()
 

@@ -25,9 +25,9 @@ class Credit:
         """An attempt took, or has already taken, `seconds`."""
         self._seconds[kind] += _WEIGHT * (seconds - self._seconds[kind])
 
-    def note_long(self, kind: str, seconds: float) -> None:
+    def note_long(self, kind: str) -> None:
         """An attempt is running for long: its slot is not soon free."""
-        self._seconds[kind] = max(self._seconds[kind], seconds)
+        self._seconds[kind] = max(self._seconds[kind], _AHEAD)
 
     def wanted(self) -> dict[str, int]:
         """Attempts of each kind in all, running and waiting here."""

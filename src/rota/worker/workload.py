@@ -17,7 +17,7 @@ from rota.worker.credit import Credit
 from rota.worker.executor import Executor
 from rota.worker.outbox import Outbox
 from rota.worker.output import Capture
-from rota.worker.pace import RIPE, Flushing, Ripening
+from rota.worker.pace import Flushing, Ripening
 from rota.worker.permits import PATIENCE, Permits
 from rota.worker.settings import WorkerSettings
 from rota.worker.staging import Staging
@@ -269,7 +269,7 @@ class Workload:
 
     def _ripened(self, attempt: Attempt) -> None:
         """It has run for a while: say that it started, and follow it closely."""
-        self.credit.note_long(attempt.kind, RIPE)
+        self.credit.note_long(attempt.kind)
         if not attempt.order.permit:
             self._say_started(attempt)
         self._executors[attempt.kind].ripen(attempt)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -19,14 +18,14 @@ from rota.worker.environment import (
     attempt_environment,
     base_environment,
     identity_of,
-    working_folder,
 )
-from rota.worker.executors.runner_process import PROGRAM, Answer, Place, RunnerProcess
+from rota.worker.executors.places import Place, Places
+from rota.worker.executors.runner_process import PROGRAM, Answer, RunnerProcess
 from rota.worker.failures import describe_exit, describe_signal
 from rota.worker.folders import Folders
 from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver
-from rota.worker.pipes import Gate
 from rota.worker.pace import RIPE
+from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings
 
 _AHEAD: Final = 0.05  # seconds of work that wait inside one process
@@ -49,7 +48,7 @@ class PythonExecutor:
         self._runners: list[RunnerProcess] = []
         self._at: dict[Attempt, RunnerProcess] = {}
         self._backlog: deque[Attempt] = deque()
-        self._interpreters: dict[str, str] = {}  # where they were found
+        self._places = Places(settings)
         self._seconds = 1.0  # how long attempts take of late
         self._watch: asyncio.TimerHandle | None = None
         self._closing = False
@@ -120,7 +119,7 @@ class PythonExecutor:
         while self._backlog and not self._closing:
             attempt = self._backlog[0]
             try:
-                runner = self._runner_for(self._place_of(attempt))
+                runner = self._runner_for(self._places.place_of(attempt.order))
                 if runner is None:
                     break
                 self._give(runner, attempt)
@@ -134,27 +133,6 @@ class PythonExecutor:
             given[runner] = None
         for runner in given:
             self._requeue(runner.send())
-
-    def _place_of(self, attempt: Attempt) -> Place:
-        """What process the attempt needs; raise UserRefused or ValueError when there can be none."""
-        order = attempt.order
-        cwd = order.cwd
-        if order.user is not None or cwd is not None:
-            identity = identity_of(order.user, self._settings)
-            cwd = None if cwd is None else working_folder(cwd, identity)
-        return Place(self._interpreter(order.venv, order.interpreter), cwd, order.user)
-
-    def _interpreter(self, venv: str | None, interpreter: str | None) -> str:
-        if venv is not None:
-            return str(Path(venv, "bin", "python"))
-        wanted = interpreter or self._settings.interpreter
-        if "/" in wanted:
-            return wanted
-        found = self._interpreters.get(wanted) or shutil.which(wanted)
-        if found is None:
-            raise ValueError(f"interpreter: {wanted} was not found on worker {self._settings.name}")
-        self._interpreters[wanted] = found
-        return found
 
     def _runner_for(self, place: Place) -> RunnerProcess | None:
         """The process to give the next attempt to; a new one if there is room; None: later."""

@@ -14,6 +14,7 @@ import msgspec
 from rota.wire.messages import AttemptOrder
 from rota.worker import runner as runner_program
 from rota.worker.attempt import Attempt
+from rota.worker.executors.places import Place
 from rota.worker.executors.requests import Requests
 from rota.worker.folders import Folder
 from rota.worker.output import STDERR, STDOUT
@@ -53,14 +54,6 @@ class _Request(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Answer).decode
-
-
-class Place(msgspec.Struct, frozen=True):
-    """What a warm process is made for; attempts share one only if all of it is the same."""
-
-    interpreter: str
-    cwd: str | None
-    user: str | None
 
 
 class RunnerProcess:
