@@ -9,10 +9,11 @@ from typing import Any, Final
 from rota.core.errors import Conflict, Fenced
 from rota.core.model import Job, JobId, JobSpec
 from rota.store.jobs import AuditEntry, JobWrite, Plan, Revision
+from rota.stores.job_rows import job_from_row, job_row, revision_from_row, revision_row, spec_from_text
+from rota.stores.rows import Row, optional_instant, optional_micros, to_json, to_micros
 from rota.stores.sqlite.connection import Database
-from rota.stores.sqlite.job_rows import job_from_row, job_row, revision_from_row, revision_row, spec_from_text
+from rota.stores.sqlite.parameters import ids_json
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import Row, ids_json, optional_instant, optional_micros, to_json, to_micros
 from rota.stores.sqlite.writes import (
     add_audit,
     add_gaps,

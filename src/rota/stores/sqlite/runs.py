@@ -16,20 +16,13 @@ from rota.core.errors import Conflict, Fenced
 from rota.core.model import Job, JobId, JobStats, Notice, Run, RunId, RunState
 from rota.store.jobs import AuditEntry, RunChange
 from rota.store.runs import LossGuard, Reported, Waiting
+from rota.stores.job_rows import job_from_row
+from rota.stores.rows import FINAL_STATES, from_micros, optional_instant, run_from_row, stats_from_row, to_micros
 from rota.stores.sqlite.connection import Database
-from rota.stores.sqlite.job_rows import job_from_row
 from rota.stores.sqlite.jobs import SQL as JOBS_SQL
 from rota.stores.sqlite.leases import SqliteLeases
+from rota.stores.sqlite.parameters import ids_json
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import (
-    FINAL_STATES,
-    from_micros,
-    ids_json,
-    optional_instant,
-    run_from_row,
-    stats_from_row,
-    to_micros,
-)
 from rota.stores.sqlite.writes import (
     HotVersions,
     add_audit,
