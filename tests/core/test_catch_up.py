@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.core.builders import NOON, at, later, make_job, make_run, schedule_of
 
 from rota.core import catch_up
-from rota.core.catch_up import LATE_LIMIT, ROWS_PER_CATCH_UP
+from rota.core.catch_up import LATE_LIMIT, LOOKAHEAD, ROWS_PER_CATCH_UP
 from rota.core.errors import RotaError
 from rota.core.model import HttpTask, Job, MissedMode, MissedPolicy, Pause, PythonTask, Run, RunState, Trigger
 
@@ -167,14 +167,34 @@ def test_new_run_takes_kind_params_and_nominal_from_its_job() -> None:
 
 
 def paused(until: datetime | None, **fields: object) -> Job:
-    return minutely(pause=Pause(since=NOON, by="ada", reason="holiday", until=until), **fields)
+    fields = {"schedule": MINUTELY, **fields}
+    return make_job(pause=Pause(since=NOON, by="ada", reason="holiday", until=until), **fields)
 
 
 def test_paused_job_is_not_planned() -> None:
-    for until in (None, later(9999)):
+    for until, look in ((None, None), (later(9999), later(9999) + LOOKAHEAD)):
         move = plan(paused(until), later(600))
-        assert (move.runs, move.gaps, move.cursor, move.next_at) == ((), (), NOON, until)
+        assert (move.runs, move.gaps, move.cursor, move.next_at) == ((), (), NOON, look)
         assert move.pause is not None
+
+
+def test_looking_ahead_plans_what_is_soon_due_and_ends_no_pause_early() -> None:
+    job = make_job(schedule="* * * * * *")
+    move = catch_up.plan(job, schedule_of(job), later(1), LOOKAHEAD)
+    assert [run.due for run in move.runs] == [later(1), later(2), later(3)]
+    assert {(run.state, run.ready_at == run.due) for run in move.runs} == {(RunState.QUEUED, True)}
+    assert (move.cursor, move.next_at) == (later(3), later(4))
+    held = paused(later(602), schedule="* * * * * *")
+    assert catch_up.plan(held, schedule_of(held), later(600), LOOKAHEAD).pause is not None
+    over = catch_up.plan(held, schedule_of(held), later(602), LOOKAHEAD)
+    assert (over.pause, [run.due for run in over.runs]) == (None, [later(603), later(604)])
+
+
+def test_an_instant_that_is_only_ahead_does_not_stand_for_the_missed_ones() -> None:
+    job = make_job(schedule="0 * * * *", missed=LATEST)
+    now = later(2 * 3600 + 3599)
+    runs = catch_up.plan(job, schedule_of(job), now, LOOKAHEAD).runs
+    assert dues(runs, RunState.QUEUED) == [later(2 * 3600), later(3 * 3600)]
 
 
 def test_pause_that_has_run_out_ends_with_a_gap() -> None:

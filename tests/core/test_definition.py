@@ -12,11 +12,14 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.core.brute_force import Oracle
-from tests.core.builders import NOON, at, later, make_job, make_run, make_spec, schedule_of
+from tests.core.builders import NOON, at, later, make_held, make_job, make_run, make_spec, schedule_of
 
 from rota.core import catch_up, definition
+from rota.core.catch_up import LOOKAHEAD
 from rota.core.definition import Change
 from rota.core.model import (
+    Attempt,
+    AttemptState,
     Gap,
     HttpTask,
     Job,
@@ -29,6 +32,7 @@ from rota.core.model import (
     RunState,
     Trigger,
 )
+from rota.core.run_state import Assign, advance, on_returned
 from rota.core.schedule import Schedule, compile_schedule
 
 # ── single changes ───────────────────────────────────────────────────────────────────────────────────────
@@ -80,6 +84,37 @@ def test_job_that_comes_back_before_its_cursor_repeats_nothing() -> None:
     assert (again.cursor, again.next_at) == (later(600), later(660))
 
 
+def test_what_was_planned_ahead_is_planned_again_under_the_new_definition() -> None:
+    ahead = make_job(schedule="* * * * * *", cursor=later(2))
+    change = edit(ahead, make_spec(schedule="*/2 * * * * *"), make_run(later(1)), make_run(later(2)))
+    assert (change.job.cursor, change.job.next_at) == (later(2), later(4))
+    assert [run.state for run in change.waiting] == [RunState.SKIPPED, RunState.QUEUED]
+    assert [(run.due, run.revision) for run in change.runs] == [(later(2), 2)], "the store keeps the row there is"
+    deleted = definition.delete(ahead, schedule_of(ahead), waiting=(), now=NOON).job
+    assert deleted.cursor == later(2)
+    spec = make_spec(schedule="* * * * * *")
+    again = definition.create("team/job", spec, compiled(spec), source=None, by="ada", before=deleted, now=later(1))
+    assert [run.due for run in again.runs] == [later(2)]
+
+
+def test_what_a_worker_has_already_is_asked_back_and_not_changed() -> None:
+    job = make_job(schedule="* * * * * *", cursor=later(2))
+    one, two = make_held(RunState.STARTING, later(1)), make_held(RunState.STARTING, later(2))
+    assert one.is_staged(NOON)
+    edited = edit(job, make_spec(schedule="*/2 * * * * *"), one, two).waiting
+    paused = pause(job, one).waiting
+    deleted = definition.delete(job, schedule_of(job), waiting=(one,), now=NOON).waiting
+    changed = (*edited, *paused, *deleted)
+    assert [run.withdrawn.code for run in changed if run.withdrawn] == ["EDITED", "REPINNED", "PAUSED", "DELETED"]
+    assert {(run.state, run.version, run.revision) for run in changed} == {(RunState.STARTING, one.version + 1, 1)}
+
+
+def test_a_run_that_came_back_follows_the_present_definition() -> None:
+    job = make_job(revision=3, schedule="* * * * * *", task=HttpTask(method="GET", url="http://x/"), params={"a": "b"})
+    back = definition.repinned(make_run(later(1)), job)
+    assert (back.revision, back.kind, back.params, back.version) == (3, "http", {"a": "b"}, 2)
+
+
 def test_edit_answers_the_past_under_the_old_schedule() -> None:
     change = edit(make_job(schedule="* * * * *"), make_spec(schedule="0 * * * *"), now=later(90))
     (run,) = change.runs
@@ -123,7 +158,7 @@ def test_edit_mends_a_broken_job_and_keeps_a_pause() -> None:
     change = edit(job, make_spec(schedule="*/5 * * * *"), now=later(300))
     assert change.job.broken is None
     assert change.job.pause == job.pause
-    assert change.job.next_at == later(900)
+    assert change.job.next_at == later(902)
     assert change.gaps[0].count == 5
 
 
@@ -145,7 +180,7 @@ def test_pause_skips_scheduled_runs_only() -> None:
     assert skipped.reason is not None
     assert skipped.reason.params == {"by": "ada", "why": ": holiday", "job": "team/job"}
     assert (change.job.next_at, change.job.pause) == (
-        later(600),
+        later(602),
         Pause(since=later(30), by="ada", reason="holiday", until=later(600)),
     )
 
@@ -218,6 +253,7 @@ class Ledger:
         self.expected: list[datetime] = []
         self.oracle: Instants = lambda start, end: []
         self.asked_until = now
+        self.changed = now  # when the definition last changed
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -225,9 +261,9 @@ class Ledger:
     def plan(self) -> None:
         """What the planner does: it looks only at jobs whose `next_at` has come."""
         job = self.job
-        if job is None or job.deleted or job.next_at is None or job.next_at > self.now:
+        if job is None or job.deleted or job.next_at is None or job.next_at > self.now + LOOKAHEAD:
             return
-        move = catch_up.plan(job, schedule_of(job), self.now)
+        move = catch_up.plan(job, schedule_of(job), self.now, LOOKAHEAD)
         assert sum(run.state.is_final for run in move.runs) <= catch_up.ROWS_PER_CATCH_UP
         self.store(move.runs, move.gaps)
         self.job = replace(job, cursor=move.cursor, next_at=move.next_at, pause=move.pause, version=job.version + 1)
@@ -240,12 +276,14 @@ class Ledger:
             change = definition.create("team/job", spec, schedule, source=None, by="ada", before=self.job, now=self.now)
         else:
             change = edit(self.job, spec, *self.waiting(), now=self.now)
+        self.changed = self.now
         self.apply(change)
         self.oracle = oracle(change.job.created)
 
     def delete(self) -> None:
         if self.job and not self.job.deleted:
             self.close()
+            self.changed = self.now
             self.apply(definition.delete(self.job, schedule_of(self.job), waiting=self.waiting(), now=self.now))
             self.oracle = lambda start, end: []
 
@@ -261,11 +299,27 @@ class Ledger:
     def end_some(self, rng: Random) -> None:
         """Some of what waits is done."""
         for run in self.waiting():
-            if rng.random() < 0.5:
+            if run.due <= self.now and rng.random() < 0.5:
                 self.rows[run.id] = replace(run, state=RunState.SUCCEEDED, version=run.version + 1)
 
+    def stage_some(self, rng: Random) -> None:
+        """Some of what was planned ahead is given to a worker; what is asked back comes back, or has started."""
+        for run in self.waiting():
+            if run.state is RunState.QUEUED and run.due > self.now and rng.random() < 0.7:
+                attempt = Attempt(number=1, fence=1, worker="w1", state=AttemptState.STARTING, created=self.now)
+                self.rows[run.id] = advance(run, Assign(attempt=attempt, session=1))
+
+    def answer_withdrawals(self) -> None:
+        """The worker gives back what it has not started."""
+        for run in self.rows.values():
+            if run.withdrawn is None or run.state is not RunState.STARTING:
+                continue
+            back = advance(run, on_returned(run, "revoked", self.now))
+            assert back.state is RunState.SKIPPED or back.ready_at >= run.due
+            self.rows[run.id] = back
+
     def waiting(self) -> list[Run]:
-        return [run for run in self.rows.values() if run.state is RunState.QUEUED]
+        return [run for run in self.rows.values() if run.state is RunState.QUEUED or run.is_staged(self.now)]
 
     def close(self) -> None:
         """The definition ends here: ask the oracle for all its instants up to now."""
@@ -284,17 +338,23 @@ class Ledger:
 
     def store(self, runs: tuple[Run, ...], gaps: tuple[Gap, ...]) -> None:
         for run in runs:
-            assert run.id not in self.rows, "an instant was answered twice"
             assert run.version == 1
-            assert run.due <= self.now
+            assert run.due <= self.now + LOOKAHEAD
+            if run.id in self.rows:  # the store keeps the row there is
+                assert self.changed < run.due <= self.changed + LOOKAHEAD, "an instant was answered twice"
+                continue
             self.rows[run.id] = run
         self.gaps += gaps
 
     def check(self) -> None:
         """Rows and gaps partition what the oracle enumerates."""
         self.close()
-        dues = sorted(run.due for run in self.rows.values())
+        self.expected += self.oracle(self.now, self.now + LOOKAHEAD)
+        known = set(self.expected)
+        dues = sorted(run.due for run in self.rows.values() if run.due in known)
         assert len(set(dues)) == len(dues)
+        planned_for_nothing = [run for run in self.rows.values() if run.due not in known]
+        assert {run.state for run in planned_for_nothing} <= {RunState.SKIPPED}
         places = [(gap.after, gap.until) for gap in sorted(self.gaps, key=lambda gap: gap.after)]
         assert all(one[1] <= two[0] for one, two in pairwise(places)), "gaps overlap"
         answered = list(dues)
@@ -303,7 +363,7 @@ class Ledger:
             assert gap.count == len(inside) > 0
             assert not [due for due in dues if gap.after < due <= gap.until], "a row lies in a gap"
             answered += inside
-        assert sorted(answered) == self.expected
+        assert sorted(answered) == [due for due in self.expected if due <= self.now or due in dues]
 
 
 rarely = st.integers(0, 7).map(lambda number: number == 7)
@@ -328,6 +388,14 @@ def definitions(draw: st.DrawFn) -> tuple[JobSpec, Callable[[datetime], Instants
     ), lambda anchor: lambda start, end: every(minutes * 60, anchor, start, end)
 
 
+@st.composite
+def quick_definitions(draw: st.DrawFn) -> tuple[JobSpec, Callable[[datetime], Instants]]:
+    """Instants so close that there is always one within the lookahead."""
+    seconds = draw(st.sampled_from([1, 7, 11]))
+    spec = make_spec(schedule=f"every {seconds}s", shadow=draw(rarely), paused=draw(rarely))
+    return spec, lambda anchor: lambda start, end: every(seconds, anchor, start, end)
+
+
 spans = st.sampled_from([0, 0, 1, 30, 59, 60, 61, 600, 1800, 7 * 3600, 86_400, 3 * 86_400]) | st.integers(0, 20_000)
 steps = st.one_of(
     st.tuples(st.just("time"), spans),
@@ -347,7 +415,32 @@ steps = st.one_of(
 def test_rows_and_gaps_partition_the_instants_of_the_schedule_in_force(
     start: datetime, first: tuple[JobSpec, Callable[[datetime], Instants]], history: list[tuple[str, Any]], last: int
 ) -> None:
-    ledger = Ledger(start)
+    play(Ledger(start), first, [*history, ("time", last)])
+
+
+quick_steps = st.one_of(
+    st.tuples(st.just("tick"), st.integers(0, 3)),
+    st.tuples(st.just("tick"), st.integers(0, 3)),
+    st.tuples(st.just("put"), quick_definitions()),
+    st.tuples(st.just("pause"), st.none() | st.integers(1, 5)),
+    st.tuples(st.just("resume"), st.none()),
+    st.tuples(st.just("delete"), st.none()),
+    st.tuples(st.just("stage"), st.integers(0, 99)),
+    st.tuples(st.just("stage"), st.integers(0, 99)),
+    st.tuples(st.just("end"), st.integers(0, 99)),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(quick_definitions(), st.lists(quick_steps, min_size=4, max_size=25))
+def test_planning_ahead_answers_each_instant_once_whatever_changes_meanwhile(
+    first: tuple[JobSpec, Callable[[datetime], Instants]], history: list[tuple[str, Any]]
+) -> None:
+    play(Ledger(NOON), first, [*history, ("time", 5)])
+
+
+def play(ledger: Ledger, first: tuple[JobSpec, Callable[[datetime], Instants]], history: list[tuple[str, Any]]) -> None:
+    """Let a history happen, then end pauses, plan once more and look at the rows."""
     ledger.put(*first)
     for name, value in history:
         note(f"{ledger.now} {name} {value if name != 'put' else value[0].schedule}")
@@ -365,9 +458,11 @@ def test_rows_and_gaps_partition_the_instants_of_the_schedule_in_force(
                 ledger.resume()
             case "delete":
                 ledger.delete()
+            case "stage":
+                ledger.stage_some(Random(value))
             case "end":
                 ledger.end_some(Random(value))
-    ledger.pass_time(last)
+        ledger.answer_withdrawals()
     ledger.resume()
     ledger.plan()
     ledger.check()

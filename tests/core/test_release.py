@@ -6,8 +6,17 @@ import pytest
 from msgspec.structs import replace
 from tests.core.builders import NOON, later, make_held, make_job, make_run, schedule_of
 
-from rota.core.model import Job, MissedMode, MissedPolicy, Overlap, Reason, Run, RunState, Trigger
-from rota.core.release import POLL_LATE, POLL_WAITING, Released, Situation, lets_runs_wait, release
+from rota.core.model import Delivery, Job, MissedMode, MissedPolicy, Overlap, Pause, Reason, Run, RunState, Trigger
+from rota.core.release import (
+    POLL_ASKED_BACK,
+    POLL_LATE,
+    POLL_WAITING,
+    Released,
+    Situation,
+    lets_runs_wait,
+    may_stage,
+    release,
+)
 
 
 def look(job: Job, runs: list[Run], *, holders: list[Run] = [], now: datetime = NOON) -> Released:  # noqa: B006
@@ -142,3 +151,81 @@ def test_punctual_runs_of_such_a_job_are_still_skipped_while_it_is_busy() -> Non
 @pytest.mark.parametrize("policy", [Overlap.ALLOW, Overlap.SKIP])
 def test_other_jobs_do_not_let_runs_wait(policy: Overlap) -> None:
     assert not lets_runs_wait(minutely(policy).spec)
+
+
+# ── ahead of time ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_is_staged_when_nothing_can_come_before_it() -> None:
+    job = make_job(schedule="* * * * * *")
+    run, newer = make_run(later(2)), make_run(later(3))
+    assert may_stage(run, job, [run, newer])
+    assert not may_stage(newer, job, [run, newer])
+    assert not may_stage(run, job, [run, make_held(due=later(-1))])
+    assert not may_stage(run, job, [run, make_held(RunState.STARTING, later(3))])
+    assert not may_stage(run, job, [run, make_run(later(1), trigger=Trigger.MANUAL)])
+
+
+def test_runs_that_may_overlap_are_staged_beside_each_other() -> None:
+    job = make_job(schedule="* * * * * *", overlap=Overlap.ALLOW)
+    run = make_run(later(3))
+    assert may_stage(run, job, [make_run(later(2)), run, make_held()])
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        make_job(delivery=Delivery.AT_MOST_ONCE),
+        make_job(deleted=NOON),
+        make_job(pause=Pause(since=NOON, by="ada")),
+        make_job(revision=2),
+    ],
+    ids=["at most once", "deleted", "paused", "edited"],
+)
+def test_what_needs_a_word_at_its_time_is_not_staged(job: Job) -> None:
+    run = make_run(later(2))
+    assert not may_stage(run, job, [run])
+
+
+def test_neither_is_a_retry_nor_what_has_a_worker() -> None:
+    job = make_job()
+    for run in (make_run(later(2), released=NOON), make_held(RunState.STARTING, later(2))):
+        assert not may_stage(run, job, [run])
+
+
+def test_what_is_due_now_asks_back_what_is_due_later() -> None:
+    staged = make_held(RunState.STARTING, later(2))
+    manual = make_run(NOON, trigger=Trigger.MANUAL)
+    released = look(minutely(), [manual], holders=[staged])
+    assert (released.ready, released.settled) == ((), ())
+    (waiting,), (asked,) = released.waiting, released.ask_back
+    assert (waiting.reason, waiting.ready_at) == (
+        Reason(code="ASKED_BACK", params={"holder": staged.id}),
+        NOON + POLL_ASKED_BACK,
+    )
+    assert (asked.id, asked.state, asked.version) == (staged.id, RunState.STARTING, staged.version + 1)
+    assert asked.withdrawn == Reason(code="MADE_ROOM", params={"by": manual.id})
+    again = look(minutely(), [manual], holders=[asked])
+    assert (len(again.waiting), again.ask_back) == (1, ())
+
+
+def test_what_is_staged_counts_from_its_time_on() -> None:
+    staged = make_held(RunState.STARTING, later(2))
+    released = look(minutely(), [make_run(NOON, trigger=Trigger.MANUAL)], holders=[staged], now=later(2))
+    assert states(released) == [("skipped", "OVERLAP_SKIP")]
+
+
+def test_what_may_overlap_asks_nothing_back() -> None:
+    staged = make_held(RunState.STARTING, later(2))
+    manual = make_run(NOON, trigger=Trigger.MANUAL)
+    released = look(minutely(Overlap.ALLOW), [manual], holders=[staged])
+    assert (len(released.ready), released.ask_back) == (1, ())
+
+
+def test_after_a_restore_at_most_once_work_is_held() -> None:
+    for delivery, ready in ((Delivery.AT_MOST_ONCE, 0), (Delivery.AT_LEAST_ONCE, 1)):
+        job, run = minutely(delivery=delivery), make_run()
+        situation = Situation(jobs={job.id: job}, holders={}, unfinished={}, restored=True)
+        released = release([run], situation, schedule_of, NOON)
+        assert len(released.ready) == ready
+        assert [one.reason and one.reason.code for one in released.waiting] == ["RESTORE_HELD"] * (1 - ready)

@@ -15,6 +15,7 @@ from rota.core.model import Gap, Job, JobStats, Notice, OutputChunk, OutputLine,
 from rota.events import Event
 from rota.loop import NO_REST
 from rota.server.admission import Admission, Identity
+from rota.server.assigner import Assigner
 from rota.server.commands import Commands, WantedJob
 from rota.server.commands.base import Services
 from rota.server.dispatcher import Dispatcher
@@ -78,6 +79,7 @@ class World:
             clock=clock,
             settler=self.recorder,
             cancel_attempt=self.hub.cancel,
+            revoke_attempt=self.hub.revoke,
             wake=lambda: None,
             publish=self.published.append,
             emit=emit,
@@ -86,10 +88,12 @@ class World:
             counters=self.recorder.counters,
         )
         self.commands = Commands(services)
-        self.planner = Planner(store, clock, self.epochs, planning, self.recorder.counters, lambda: None, emit)
-        self.dispatcher = Dispatcher(
-            store, self.hub, self.secrets, self.recorder, self.commands.replace_runs, clock, emit
-        )
+        assigner = Assigner(store, self.hub, self.secrets, self.recorder, emit)
+        self.dispatcher = Dispatcher(store, self.hub, assigner, self.recorder, self.commands.replace_runs, clock, emit)
+        self.dispatcher.restore = self.restore
+        planned, counters = self.dispatcher.planned, self.recorder.counters
+        self.planner = Planner(store, clock, self.epochs, planning, counters, planned, emit)
+        self.recorder.on_ended = self.dispatcher.freed
         self.reaper = Reaper(store, self.hub, self.recorder, clock, emit)
 
     def new_hub(self) -> Hub:

@@ -157,7 +157,7 @@ def plan_of(connection: sqlite3.Connection, sql: str, parameters: list[Any]) -> 
         ("held", "by_worker", "runs_hot_held"),
         ("held", "all", "runs_hot_held"),
         ("held", "starting", "runs_hot_starting"),
-        ("held", "cancelled", "runs_hot_cancelled"),
+        ("held", "asked", "runs_hot_asked"),
         ("sessions", "orphans", "workers_open"),
         ("runs", "late", "runs_hot_late"),
         ("runs", "next_late", "runs_hot_late"),

@@ -489,12 +489,16 @@ async def test_waiting_runs_of_some_shards(store: Store) -> None:
 
 async def test_ends_that_were_asked_for_are_found_while_a_worker_holds_the_run(store: Store) -> None:
     held = await held_by_w1(store)
-    assert await store.held.cancelled() == []
+    assert await store.held.asked() == []
     asked = replace(held, cancel=Reason(code="CANCELLED"), version=held.version + 1)
     await store.runs.record([RunChange(run=asked)], [], [])
-    assert await store.held.cancelled() == [asked]
-    await store.runs.record([RunChange(run=finished(asked, RunState.CANCELLED))], [], [])
-    assert await store.held.cancelled() == []
+    assert await store.held.asked() == [asked]
+    both = replace(asked, cancel=None, withdrawn=Reason(code="PAUSED", params={"by": "ann"}), version=asked.version + 1)
+    await store.runs.record([RunChange(run=both)], [], [])
+    assert await store.held.asked() == [both]
+    await store.runs.record([RunChange(run=finished(both, RunState.SKIPPED))], [], [])
+    assert await store.held.asked() == []
+    assert (await store.runs.get([both.id]))[both.id].withdrawn == both.withdrawn
 
 
 async def test_what_was_given_away_long_ago_and_never_heard_of(store: Store) -> None:

@@ -88,7 +88,7 @@ def _facts(job: Job, stats: JobStats, run: Run) -> dict[str, Any]:
         "signal": attempt.signal if attempt else None,
         "error": attempt.error if attempt else None,
         "last_success": stats.last_success.isoformat() if stats.last_success else None,
-        "next": job.next_at.isoformat() if job.next_at else None,
+        "next": job.next_at.isoformat() if job.next_at and not job.pause else None,
         "revision": run.revision,
         "changed": job.updated.isoformat(),
     }

@@ -1,5 +1,8 @@
 """What answers the instants a job's cursor passes: runs, missed runs, a gap row. Pure arithmetic, no outage is walked.
 
+The cursor goes up to LOOKAHEAD beyond the present: a run that is on record before it is due can be with its worker when
+it is due. What a change of the definition means for that stretch is the business of `core.definition`.
+
 Instants up to LATE_LIMIT old are only late and are queued. Older ones follow the job's `missed` policy; at most
 ROWS_PER_CATCH_UP of those that are not run get rows of their own (the newest), the rest is one gap row.
 """
@@ -16,8 +19,10 @@ from rota.core.model import Gap, Job, JobSpec, MissedMode, MissedPolicy, Pause, 
 from rota.core.schedule import Occurrence, Schedule
 from rota.core.units import format_duration
 
+LOOKAHEAD: Final = timedelta(seconds=2)
 LATE_LIMIT: Final = timedelta(seconds=60)
 ROWS_PER_CATCH_UP: Final = 100
+NOTHING: Final = timedelta(0)
 
 
 class Move(Value):
@@ -31,26 +36,27 @@ class Move(Value):
     gaps: tuple[Gap, ...] = ()
 
 
-def plan(job: Job, schedule: Schedule, now: datetime) -> Move:
-    """Answer every instant up to `now`; a pause that has run out ends here.
+def plan(job: Job, schedule: Schedule, now: datetime, ahead: timedelta = NOTHING) -> Move:
+    """Answer every instant up to `now` and `ahead` beyond it; a pause that has run out ends here.
 
     Raises what the schedule raises when it cannot be computed; `broken` makes a Move of that.
     """
+    horizon = now + ahead
     pause = job.pause
     if pause is not None and (pause.until is None or pause.until > now):
-        return Move(cursor=job.cursor, next_at=pause.until, pause=pause)
+        return Move(cursor=job.cursor, next_at=look_again(pause), pause=pause)
     cursor = job.cursor
     gaps: list[Gap] = []
     if pause is not None and pause.until is not None:
         gaps += _gap(job, schedule, cursor, pause.until, _paused(job, pause), now)
         cursor = max(cursor, pause.until)
-    if now <= cursor:
+    if horizon <= cursor:
         return Move(cursor=cursor, next_at=_next(schedule, cursor), gaps=tuple(gaps))
     if job.spec.shadow:
-        runs, gap = _recorded_only(job, schedule, cursor, now)
+        runs, gap = _rows_and_gap(job, schedule, (cursor, horizon), RunState.SKIPPED, Reason(code="SHADOW"), now)
     else:
-        runs, gap = _caught_up(job, schedule, cursor, now)
-    return Move(cursor=now, next_at=_next(schedule, now), runs=tuple(runs), gaps=(*gaps, *gap))
+        runs, gap = _caught_up(job, schedule, cursor, horizon, now)
+    return Move(cursor=horizon, next_at=_next(schedule, horizon), runs=tuple(runs), gaps=(*gaps, *gap))
 
 
 def settle(job: Job, schedule: Schedule, now: datetime) -> Move:
@@ -62,7 +68,12 @@ def settle(job: Job, schedule: Schedule, now: datetime) -> Move:
     if pause is None or (pause.until is not None and pause.until <= now):
         return plan(job, schedule, now)
     gaps = _gap(job, schedule, job.cursor, now, _paused(job, pause), now)
-    return Move(cursor=max(job.cursor, now), next_at=pause.until, pause=pause, gaps=tuple(gaps))
+    return Move(cursor=max(job.cursor, now), next_at=look_again(pause), pause=pause, gaps=tuple(gaps))
+
+
+def look_again(pause: Pause) -> datetime | None:
+    """The `next_at` of a paused job. Planners look LOOKAHEAD early, and a pause is not to end before its time."""
+    return None if pause.until is None else pause.until + LOOKAHEAD
 
 
 def broken(job: Job, error: Exception) -> Move:
@@ -132,19 +143,22 @@ def missed_at_release(spec: JobSpec, run: Run, newer_is_due: Callable[[], bool],
     return Reason(code="TOO_LATE", params={"policy": policy_words(policy), "late": late})
 
 
-def _caught_up(job: Job, schedule: Schedule, cursor: datetime, now: datetime) -> tuple[list[Run], list[Gap]]:
-    """Runs for what is due, the missed policy for what is old."""
+def _caught_up(
+    job: Job, schedule: Schedule, cursor: datetime, horizon: datetime, now: datetime
+) -> tuple[list[Run], list[Gap]]:
+    """Runs for what is due or soon will be, the missed policy for what is old."""
     border = max(cursor, _before(now - LATE_LIMIT))  # one of exactly that age is still only late
-    fresh = schedule.between(border, now, limit=10**6)
+    fresh = schedule.between(border, horizon, limit=10**6)
     queued = [new_run(job, occurrence, now) for occurrence in fresh]
     if border <= cursor:
         return queued, []
-    chosen = _chosen(job.spec.missed, schedule, cursor, border, now, has_newer=bool(fresh))
+    has_newer = bool(fresh) and fresh[0].due <= now
+    chosen = _chosen(job.spec.missed, schedule, cursor, border, now, has_newer=has_newer)
     catch_up = Reason(code="CATCH_UP", params={"policy": policy_words(job.spec.missed)})
     runs = [_with(new_run(job, occurrence, now), RunState.QUEUED, catch_up, None) for occurrence in chosen]
     end = _before(chosen[0].due) if chosen else border
     skipped = Reason(code="CATCHUP_SKIPPED", params={"policy": policy_words(job.spec.missed)})
-    missed, gaps = _rows_and_gap(job, schedule, cursor, end, RunState.MISSED, skipped, now)
+    missed, gaps = _rows_and_gap(job, schedule, (cursor, end), RunState.MISSED, skipped, now)
     return [*missed, *runs, *queued], gaps
 
 
@@ -162,15 +176,11 @@ def _chosen(
             return () if oldest >= border else schedule.latest(oldest, border, policy.at_most)
 
 
-def _recorded_only(job: Job, schedule: Schedule, cursor: datetime, now: datetime) -> tuple[list[Run], list[Gap]]:
-    """A job in shadow: its instants are recorded as skipped."""
-    return _rows_and_gap(job, schedule, cursor, now, RunState.SKIPPED, Reason(code="SHADOW"), now)
-
-
 def _rows_and_gap(
-    job: Job, schedule: Schedule, start: datetime, end: datetime, state: RunState, reason: Reason, now: datetime
+    job: Job, schedule: Schedule, span: tuple[datetime, datetime], state: RunState, reason: Reason, now: datetime
 ) -> tuple[list[Run], list[Gap]]:
-    """Rows for the newest instants of (start, end], one gap row for the rest."""
+    """Rows for the newest instants of the span (from exclusive, to inclusive), one gap row for the rest."""
+    start, end = span
     if end <= start:
         return [], []
     rows = schedule.latest(start, end, ROWS_PER_CATCH_UP)

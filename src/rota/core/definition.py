@@ -59,7 +59,7 @@ def create(
         source=source,
         pause=pause,
     )
-    return Change(job=job)
+    return Change(job=job, runs=_ahead(job, schedule, now))
 
 
 def edit(
@@ -72,18 +72,27 @@ def edit(
     edited = _moved(edited, move, new)
 
     def repin(run: Run) -> Run:
-        moved = replace(run, revision=revision, kind=catch_up.task_kind(spec), version=run.version + 1)
-        if run.trigger is not Trigger.SCHEDULE:
-            return moved
-        if not _in_schedule(run, new):
+        if run.trigger is Trigger.SCHEDULE and not _in_schedule(run, new):
             return _skip(run, Reason(code="EDITED", params={"revision": revision}), now)
-        if spec.shadow:
+        if run.trigger is Trigger.SCHEDULE and spec.shadow:
             return _skip(run, Reason(code="SHADOW"), now)
-        said = run.late_at is None and job.spec.late_after is not None  # that it is late: once is enough
-        late_at = None if said else catch_up.late_at(spec, run.due)
-        return replace(moved, params=spec.params, late_at=late_at)
+        if run.state is not RunState.QUEUED:
+            return _withdraw(run, Reason(code="REPINNED", params={"revision": revision}))
+        return repinned(run, edited, job.spec)
 
-    return _change(job, edited, move, waiting, repin)
+    change = _change(job, edited, move, waiting, repin)
+    return replace(change, runs=(*change.runs, *_ahead(edited, new, now)))
+
+
+def repinned(run: Run, job: Job, before: JobSpec | None = None) -> Run:
+    """A waiting run under the job's present definition; `before` is the one it was under so far."""
+    spec = job.spec
+    moved = replace(run, revision=job.revision, kind=catch_up.task_kind(spec), version=run.version + 1)
+    if run.trigger is not Trigger.SCHEDULE:
+        return moved
+    # That it is late is said once.
+    said = run.late_at is None and before is not None and before.late_after is not None
+    return replace(moved, params=spec.params, late_at=None if said else catch_up.late_at(spec, run.due))
 
 
 def delete(job: Job, schedule: Schedule, *, waiting: Sequence[Run], now: datetime) -> Change:
@@ -101,7 +110,7 @@ def pause(
     since = job.pause.since if job.pause else now
     why = why or (job.pause.reason if job.pause else "")  # paused again without a reason: the old one still holds
     paused = Pause(since=since, by=by, reason=why, until=until)
-    held = replace(_moved(job, move, schedule), pause=paused, next_at=until)
+    held = replace(_moved(job, move, schedule), pause=paused, next_at=catch_up.look_again(paused))
     words = {"by": by, "why": f": {why}" if why else "", "job": job.full_name}
 
     def skip(run: Run) -> Run:
@@ -123,8 +132,18 @@ def resume(job: Job, schedule: Schedule, *, now: datetime) -> Change:
 def _moved(job: Job, move: catch_up.Move, schedule: Schedule) -> Job:
     """The job after its cursor's move, with its version raised."""
     upcoming = schedule.next(move.cursor) if move.pause is None else None
-    next_at = move.pause.until if move.pause else (upcoming.due if upcoming else None)
+    next_at = catch_up.look_again(move.pause) if move.pause else (upcoming.due if upcoming else None)
     return replace(job, cursor=move.cursor, next_at=next_at, pause=move.pause, version=job.version + 1)
+
+
+def _ahead(job: Job, schedule: Schedule, now: datetime) -> tuple[Run, ...]:
+    """Rows of a new definition for the stretch that was planned ahead under the old one.
+
+    Of an instant that both have there is a row already, and the store keeps it.
+    """
+    if job.pause is not None or not now < job.cursor <= now + catch_up.LOOKAHEAD:
+        return ()
+    return catch_up.plan(replace(job, cursor=now), schedule, now, job.cursor - now).runs
 
 
 def _change(job: Job, after: Job, move: catch_up.Move, waiting: Sequence[Run], each: Each) -> Change:
@@ -139,8 +158,15 @@ def _fresh(created: Run, changed: Run) -> Run:
     return replace(changed, version=created.version)
 
 
+def _withdraw(run: Run, reason: Reason) -> Run:
+    """The run asked back from the worker that would start it when it is due."""
+    return replace(run, withdrawn=reason, version=run.version + 1)
+
+
 def _skip(run: Run, reason: Reason, now: datetime) -> Run:
-    """The waiting run, skipped; one between two tries is cancelled."""
+    """The waiting run, skipped; one between two tries is cancelled, one with a worker already is asked back."""
+    if run.state is not RunState.QUEUED:
+        return _withdraw(run, reason)
     state = RunState.SKIPPED if run.released is None else RunState.CANCELLED
     return replace(advance(run, Settle(state=state, at=now, reason=reason)), late_at=None)
 

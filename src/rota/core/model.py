@@ -322,6 +322,7 @@ class Run(Value):
     losses: int = 0  # attempts that were lost; they have their own cap
     released: datetime | None = None
     cancel: Reason | None = None  # somebody asked for the end
+    withdrawn: Reason | None = None  # it was asked back from its worker, unless it has started; why
     session: int | None = None  # number of the worker session that holds the current attempt
     started: datetime | None = None
     finished: datetime | None = None
@@ -341,6 +342,10 @@ class Run(Value):
     def fence(self) -> int:
         """Fence of the current attempt, 0 when there is none."""
         return self.current.fence if self.current is not None else 0
+
+    def is_staged(self, now: datetime) -> bool:
+        """Whether a worker has it already and will start it when it is due."""
+        return self.state is RunState.STARTING and self.due > now and self.started is None
 
     @property
     def last_attempt(self) -> Attempt | None:

@@ -29,6 +29,10 @@ REASONS: Final[dict[str, ReasonText]] = {
     "OVERLAP_SKIP": ReasonText(
         "the run before it, {holder}, was still going", "overlap: queue lets it wait; overlap: allow runs both"
     ),
+    "RESTORE_HELD": ReasonText(
+        "the database seems to have been restored; whether this at-most-once run was started before is not known",
+        "look at what the job did, then: rota doctor --accept-restore",
+    ),
     "OVERLAP_QUEUED": ReasonText("waits for the run before it, {holder}"),
     "QUEUE_FULL": ReasonText("{limit} runs of this job were waiting already", "overlap: queue-latest keeps one"),
     "SUPERSEDED": ReasonText("a newer instant of the job, {by}, took its place"),
@@ -41,6 +45,9 @@ REASONS: Final[dict[str, ReasonText]] = {
     "TOO_LATE": ReasonText("could not start for {late} and the policy is {policy}", "more slots, or missed: run-all"),
     "PAUSED": ReasonText("the job was paused by {by}{why}", "rota resume {job}"),
     "EDITED": ReasonText("the job was changed and this instant is not in its new schedule (revision {revision})"),
+    "REPINNED": ReasonText("the job was changed; the instant is run under the new definition (revision {revision})"),
+    "ASKED_BACK": ReasonText("waits a moment until a worker has given back {holder}, which is due later"),
+    "MADE_ROOM": ReasonText("given back by its worker to let {by} go first, which was due earlier"),
     "DELETED": ReasonText("the job was deleted"),
     "SHADOW": ReasonText("the job is in shadow: instants are recorded, nothing runs", "remove shadow: true"),
     "CANCELLED": ReasonText("cancelled by {by}{why}"),

@@ -7,6 +7,7 @@ from random import Random
 from msgspec.structs import replace
 
 from rota.core import alerting
+from rota.core.definition import repinned
 from rota.core.errors import IllegalTransition
 from rota.core.job_stats import counters_of, written
 from rota.core.model import Job, JobId, JobSpec, JobStats, Notice, Run, RunId, RunState, Value
@@ -82,6 +83,8 @@ def decide(news: Sequence[News], known: Known, now: datetime, rng: Random) -> Re
             continue
         try:
             after = _after(run, one, known.specs.get((run.job_id, run.revision), job.spec), now, rng)
+            if isinstance(one, WasReturned) and after is not None:
+                after = _under_present_definition(after, job)
         except IllegalTransition:
             refused.append(one)  # it makes no sense where the run stands; the rest of the batch does
             continue
@@ -136,6 +139,12 @@ def _after(run: Run, news: News, spec: JobSpec, now: datetime, rng: Random) -> R
             return advance(run, on_lost(run, spec, now))
         case _:
             raise TypeError(f"unknown news {type(news).__name__}")
+
+
+def _under_present_definition(run: Run, job: Job) -> Run:
+    """A run that came back unstarted follows the changes that the job has seen meanwhile."""
+    waits = run.state is RunState.QUEUED and not run.attempts
+    return repinned(run, job) if waits and run.revision != job.revision and job.deleted is None else run
 
 
 def _bounded(event: Ended, run: Run, now: datetime) -> Ended:

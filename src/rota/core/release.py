@@ -1,4 +1,8 @@
-"""What may start now: queued runs whose time has come are released, wait, or end — before any worker is chosen."""
+"""What may start now: queued runs whose time has come are released, wait, or end — before any worker is chosen.
+
+A run that nothing can stand in the way of may be given to a worker a little ahead of its time, and is released by that:
+it is *staged*. Whatever comes in between asks it back.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,11 +12,25 @@ from msgspec.structs import replace
 
 from rota.core import overlap
 from rota.core.catch_up import missed_at_release
-from rota.core.model import Job, JobId, JobSpec, MissedMode, Overlap, Reason, Run, RunId, RunState, Trigger, Value
+from rota.core.model import (
+    Delivery,
+    Job,
+    JobId,
+    JobSpec,
+    MissedMode,
+    Overlap,
+    Reason,
+    Run,
+    RunId,
+    RunState,
+    Trigger,
+    Value,
+)
 from rota.core.run_state import Settle, advance
 from rota.core.schedule import Schedule
 
 POLL_WAITING: Final = timedelta(seconds=5)  # a waiting run is woken by its holder's end; this is only the fallback
+POLL_ASKED_BACK: Final = timedelta(seconds=0.25)  # a worker answers at once, or is not there
 POLL_LATE: Final = timedelta(seconds=1)  # runs that were planned late are not woken, they look for themselves
 PUNCTUAL: Final = timedelta(seconds=2)  # a run created within this of its instant was planned in time
 WAITS_BY_POLICY: Final = ("OVERLAP_QUEUED", "REPLACING")
@@ -39,18 +57,36 @@ class Released(Value):
     settled: tuple[Run, ...] = ()
     waiting: tuple[Run, ...] = ()
     end: dict[RunId, RunId] = {}  # runs to be ended (overlap: replace) → the run that takes their place
+    ask_back: tuple[Run, ...] = ()  # staged runs that must make room, as they shall be written
 
 
 class Situation(Value):
     """What is known about the jobs of a batch.
 
     `holders`: released, unfinished runs by job. `unfinished`: all unfinished runs, only of jobs whose policy lets
-    runs wait for each other.
+    runs wait for each other. `restored`: the store is suspected to be older than what was done with it.
     """
 
     jobs: Mapping[JobId, Job]
     holders: Mapping[JobId, Sequence[Run]]
     unfinished: Mapping[JobId, Sequence[Run]]
+    restored: bool = False
+
+
+def may_stage(run: Run, job: Job, unfinished: Sequence[Run]) -> bool:
+    """Whether a queued run may be given to a worker before it is due.
+
+    `unfinished` are all unfinished runs of its job. Nothing of the job may be under way or due before it, unless its
+    policy lets runs overlap; an at-most-once run is never started without a word from the server.
+    """
+    spec = job.spec
+    if job.pause is not None or job.deleted is not None or spec.delivery is Delivery.AT_MOST_ONCE:
+        return False
+    if run.state is not RunState.QUEUED or run.released is not None or run.revision != job.revision:
+        return False
+    return spec.overlap is Overlap.ALLOW or all(
+        other.id == run.id or (other.released is None and other.due > run.due) for other in unfinished
+    )
 
 
 def release(
@@ -61,6 +97,7 @@ def release(
     settled: list[Run] = []
     waiting: list[Run] = []
     end: dict[RunId, RunId] = {}
+    ask_back: dict[RunId, Run] = {}
     holders = {job_id: list(held) for job_id, held in situation.holders.items()}
     lines: dict[JobId, list[Run]] = {}
     for run in runs:
@@ -75,7 +112,16 @@ def release(
             settled.append(_settle(run, RunState.MISSED, missed, now))
             _leave(in_line, run)
             continue
+        if situation.restored and job.spec.delivery is Delivery.AT_MOST_ONCE:
+            waiting.append(_wait(run, Reason(code="RESTORE_HELD"), now))
+            continue
         held = [other for other in holders.setdefault(run.job_id, []) if other.id != run.id]
+        early = [other for other in held if other.is_staged(now)]
+        held = [other for other in held if other not in early]
+        if early and not held and not _goes_beside(run, job.spec):
+            waiting.append(_wait(run, Reason(code="ASKED_BACK", params={"holder": early[0].id}), now))
+            ask_back.update((other.id, _ask_back(other, run)) for other in early if other.withdrawn is None)
+            continue
         match overlap.decide(_policy(run, job.spec), run, held, in_line):
             case overlap.Release(alone=alone):
                 ready.append(Ready(run=run, alone=alone))
@@ -86,7 +132,23 @@ def release(
             case overlap.Wait(reason=reason, end=to_end):
                 waiting.append(_wait(run, reason, now))
                 end.update(dict.fromkeys(to_end, run.id))
-    return Released(ready=tuple(ready), settled=tuple(settled), waiting=tuple(waiting), end=end)
+    return Released(
+        ready=tuple(ready),
+        settled=tuple(settled),
+        waiting=tuple(waiting),
+        end=end,
+        ask_back=tuple(ask_back.values()),
+    )
+
+
+def _goes_beside(run: Run, spec: JobSpec) -> bool:
+    """Whether the run goes on whatever else of its job is under way."""
+    return spec.overlap is Overlap.ALLOW or run.released is not None
+
+
+def _ask_back(staged: Run, due: Run) -> Run:
+    """The staged run, asked back to let one go first that is due already."""
+    return replace(staged, withdrawn=Reason(code="MADE_ROOM", params={"by": due.id}), version=staged.version + 1)
 
 
 def _policy(run: Run, spec: JobSpec) -> Overlap:
@@ -128,4 +190,6 @@ def _settle(run: Run, state: RunState, reason: Reason, now: datetime) -> Run:
 def _wait(run: Run, reason: Reason, now: datetime) -> Run:
     """The run goes on waiting, and says for what."""
     poll = POLL_LATE if _was_planned_late(run) else POLL_WAITING
+    if reason.code == "ASKED_BACK":
+        poll = POLL_ASKED_BACK
     return replace(run, reason=reason, ready_at=now + poll, version=run.version + 1)

@@ -3,8 +3,8 @@
 `on_*` functions decide (is it tried again? given up?) and `advance` performs; TRANSITIONS says what is legal.
 
     queued ──Assign──► starting ──Start──► running
-      ▲ │                 │                   │
-      │ └─Settle─► skipped, missed, cancelled │
+      ▲ │               │ │                   │
+      │ └───Settle────► skipped, missed, cancelled
       │                   │                   │
       └──────Requeue──────┴───────────────────┤
                           └──────Finish───────┴──► succeeded, failed, timed-out, cancelled, lost
@@ -55,7 +55,7 @@ class Requeue(Value):
 
 
 class Settle(Value):
-    """A waiting run ends without another attempt: skipped, missed or cancelled."""
+    """A run that waits, or was given to a worker and came back unstarted, ends without another attempt."""
 
     state: RunState
     at: datetime
@@ -68,6 +68,7 @@ TRANSITIONS: Final = {
     (RunState.QUEUED, Assign): (RunState.STARTING,),
     (RunState.QUEUED, Settle): (RunState.SKIPPED, RunState.MISSED, RunState.CANCELLED),
     (RunState.STARTING, Start): (RunState.RUNNING,),
+    (RunState.STARTING, Settle): (RunState.SKIPPED,),
     (RunState.STARTING, Requeue): (RunState.QUEUED,),
     (RunState.RUNNING, Requeue): (RunState.QUEUED,),
     (RunState.STARTING, Finish): (
@@ -107,7 +108,8 @@ def advance(run: Run, move: Move) -> Run:
         case Start():
             current = _current(run)
             attempt = replace(current, state=AttemptState.RUNNING, started=move.started)
-            return replace(run, state=target, current=attempt, started=run.started or move.started, version=version)
+            started = run.started or move.started
+            return replace(run, state=target, current=attempt, started=started, withdrawn=None, version=version)
         case Requeue():
             past = (*run.attempts, move.attempt) if move.attempt else run.attempts
             never_started = not past
@@ -122,12 +124,29 @@ def advance(run: Run, move: Move) -> Run:
                 failures=move.failures,
                 losses=move.losses,
                 released=None if never_started else run.released,
+                withdrawn=None,
                 version=version,
             )
         case Finish():
             return _finished(run, move, version)
         case Settle():
-            return replace(run, state=target, reason=move.reason, finished=move.at, version=version)
+            return _settled(run, move, version)
+
+
+def _settled(run: Run, move: Settle, version: int) -> Run:
+    """The run at an end that no attempt brought; one that was given away and came back was never released."""
+    released = run.released if run.attempts else None
+    return replace(
+        run,
+        state=move.state,
+        current=None,
+        session=None,
+        withdrawn=None,
+        released=released,
+        reason=move.reason,
+        finished=move.at,
+        version=version,
+    )
 
 
 _FAILED_ATTEMPTS: Final = (AttemptState.FAILED, AttemptState.TIMED_OUT, AttemptState.REJECTED)
@@ -143,6 +162,7 @@ def _finished(run: Run, move: Finish, version: int) -> Run:
         reason=move.reason,
         result=move.result,
         started=run.started or move.attempt.started,
+        withdrawn=None,
         finished=move.at,
         failures=run.failures + (move.attempt.state in _FAILED_ATTEMPTS),
         losses=run.losses + (move.attempt.state is AttemptState.LOST),
@@ -164,6 +184,10 @@ def _target(move: Move) -> RunState:
 
 
 # ── events of an attempt, and what they lead to ──────────────────────────────────────────────────────────
+
+
+SKIPS_WHEN_WITHDRAWN: Final = ("PAUSED", "EDITED", "DELETED", "SHADOW")
+"""Why a run that was asked back is not to run at all; asked back for another reason, it waits for its time again."""
 
 
 class Ended(Value):
@@ -244,7 +268,8 @@ def on_lost(run: Run, spec: JobSpec, now: datetime) -> Move:
     if losses >= retry.LOST_CAP:
         return Finish(state=RunState.LOST, attempt=attempt, at=now, reason=Reason(code="LOST", params=params))
     reason = Reason(code="REQUEUED", params=params)
-    return Requeue(attempt=attempt, ready_at=now + retry.LOST_WAIT, reason=reason, failures=run.failures, losses=losses)
+    ready_at = max(now + retry.LOST_WAIT, run.due)  # it may have been given away ahead of its time
+    return Requeue(attempt=attempt, ready_at=ready_at, reason=reason, failures=run.failures, losses=losses)
 
 
 def on_returned(run: Run, why: str, now: datetime) -> Move:
@@ -253,9 +278,12 @@ def on_returned(run: Run, why: str, now: datetime) -> Move:
     if run.cancel is not None:
         attempt = replace(current, state=AttemptState.CANCELLED, finished=now)
         return Finish(state=RunState.CANCELLED, attempt=attempt, at=now, reason=run.cancel)
+    if run.withdrawn is not None and run.withdrawn.code in SKIPS_WHEN_WITHDRAWN and not run.attempts:
+        return Settle(state=RunState.SKIPPED, at=now, reason=run.withdrawn)
     params = {"worker": current.worker, "attempt": current.number, "why": why}
-    reason = Reason(code="RETURNED", params=params)
-    return Requeue(attempt=None, ready_at=now, reason=reason, failures=run.failures, losses=run.losses)
+    reason = None if run.withdrawn else Reason(code="RETURNED", params=params)
+    ready_at = max(now, run.due)  # it may have been given away ahead of its time
+    return Requeue(attempt=None, ready_at=ready_at, reason=reason, failures=run.failures, losses=run.losses)
 
 
 def _current(run: Run) -> Attempt:

@@ -1,46 +1,42 @@
-"""The dispatcher: gives queued runs whose time has come to workers with room for them."""
+"""The dispatcher: gives queued runs whose time has come to workers with room for them, and some ahead of their time.
 
+It looks after the runs of its server's shards. Others', which should have been taken long since, it takes too: their
+server may have no room, no such worker, or be dying.
+"""
+
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from rota.clock import Clock
-from rota.core.errors import RotaError
-from rota.core.model import Attempt, AttemptState, Job, JobId, JobSpec, Overlap, Run, RunId
-from rota.core.placement import Placed, WorkerRoom, kinds_with_room, place
-from rota.core.release import Released, Situation, lets_runs_wait, release
-from rota.core.run_state import Assign, advance
+from rota.core.errors import Conflict
+from rota.core.model import Job, JobId, Overlap, Run, RunId
+from rota.core.placement import WorkerRoom, kinds_with_room
+from rota.core.release import Ready, Released, Situation, lets_runs_wait, may_stage, release
 from rota.core.schedule import Schedule
-from rota.events import Emit, RunsAssigned
+from rota.events import Emit
 from rota.loop import NO_REST, Loop
+from rota.server.ahead import Ahead, Candidate
+from rota.server.assigner import Assigner
 from rota.server.definitions import Definitions
-from rota.server.fences import Fences
 from rota.server.hub import Hub
-from rota.server.orders import make_order, secret_names
+from rota.server.restore import RestoreWatch
 from rota.store.bundle import Store
 from rota.store.jobs import RunChange
 from rota.store.runs import Waiting
-from rota.wire.messages import AttemptOrder
 
 BATCH: Final = 500
 LONGEST_REST: Final = timedelta(seconds=5)  # planner, commands and hub wake it; this is the fallback
-
-
-class SecretValues(Protocol):
-    """Where secrets are read for an order."""
-
-    async def values(self, names: Sequence[str]) -> dict[str, str]:
-        """The values of those of these secrets that exist."""
+SHARED_REST: Final = timedelta(seconds=1)  # where other servers make runs for our shards, and leave some of theirs
+OTHERS_AFTER: Final = timedelta(milliseconds=250)
 
 
 class RunEnds(Protocol):
-    """What the dispatcher hands on: runs that end without a report of a worker, and runs to be ended."""
+    """What the dispatcher hands on: runs that end without a report of a worker."""
 
     async def settle(self, runs: Sequence[Run]) -> None:
         """Commit runs that ended without an attempt (skipped, missed)."""
-
-    async def fail(self, run: Run, error: RotaError) -> None:
-        """The run's attempt could not even be ordered."""
 
 
 Replace = Callable[[Mapping[RunId, RunId]], Awaitable[None]]
@@ -53,7 +49,7 @@ class Dispatcher(Loop):
         self,
         store: Store,
         hub: Hub,
-        secrets: SecretValues,
+        assigner: Assigner,
         ends: RunEnds,
         replace_runs: Replace,
         clock: Clock,
@@ -62,35 +58,81 @@ class Dispatcher(Loop):
         super().__init__(emit)
         self._store = store
         self._hub = hub
-        self._secrets = secrets
+        self._assigner = assigner
         self._ends = ends
         self._replace_runs = replace_runs
         self._clock = clock
-        self._fences = Fences(store.leases)
         self._definitions = Definitions()
         self._seen: datetime | None = None
+        self.ahead = Ahead()
+        self.epochs: Mapping[int, int] = {}
+        self.restore: RestoreWatch | None = None
 
     async def tick(self) -> timedelta:
-        """Release and place one batch."""
+        """Release and place one batch of what is due, stage one batch of what soon will be."""
         now = self._clock.now()
         rooms = self._hub.rooms()
         kinds = kinds_with_room(rooms)
-        found = await self._store.runs.waiting(now, kinds, BATCH) if kinds else Waiting(runs=())
+        await self._assigner.send_unsent()
+        found = await self._due(kinds, now) if kinds else Waiting(runs=())
         if found.runs:
             await self._dispatch(found, rooms, now)
+            rooms = self._hub.rooms()
+        staged = await self._stage(rooms, now)
+        if found.runs or staged:
             return NO_REST
         await self._release_without_room(now)
-        upcoming = await self._store.runs.next_ready(now)
-        if upcoming is None:
-            return LONGEST_REST
-        return min(max(upcoming - self._clock.now(), NO_REST), LONGEST_REST)
+        return await self._until_next(now)
+
+    def planned(self, runs: Sequence[Run], jobs: Mapping[JobId, Job]) -> None:
+        """Runs were created; those that are not due yet may be staged."""
+        now = self._clock.now()
+        self.ahead.add([run for run in runs if run.due > now], jobs)
+        self.wake()
+
+    def freed(self, jobs: set[JobId]) -> None:
+        """A run of each of these jobs has ended."""
+        self.ahead.free(jobs)
+        self.wake()
+
+    def look_anew(self) -> None:
+        """The server leads other shards than before: what waited there has not been judged here."""
+        self._seen = None
+        self.wake()
+
+    # ── what is due ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _due(self, kinds: Mapping[str, int], now: datetime) -> Waiting:
+        """Due runs of our shards; else those that the servers of other shards have left for a while."""
+        found = await self._store.runs.waiting(now, kinds, BATCH, shards=self._ours())
+        others = self._others()
+        if found.runs or not others:
+            return found
+        return await self._store.runs.waiting(now - OTHERS_AFTER, kinds, BATCH, shards=others)
+
+    def _ours(self) -> list[int] | None:
+        """The shards this server looks after; None is all there are."""
+        return None if self._store.embedded else sorted(self.epochs)
+
+    def _others(self) -> list[int]:
+        """The shards of the others."""
+        if self._store.embedded:
+            return []
+        return [shard for shard in range(self._store.shards) if shard not in self.epochs]
+
+    async def _until_next(self, now: datetime) -> timedelta:
+        """How long until the next run of ours is due."""
+        self.ahead.forget_due(now)
+        longest = LONGEST_REST if self._store.embedded else SHARED_REST
+        upcoming = await self._store.runs.next_ready(now, self._ours())
+        return longest if upcoming is None else min(max(upcoming - self._clock.now(), NO_REST), longest)
 
     async def _release_without_room(self, now: datetime) -> None:
         """Runs that became due while their kind has no room are judged at their due time all the same.
 
         A run that overlaps is skipped because its predecessor was running when it was due, not when a slot came free.
         """
-        found = await self._store.runs.waiting(now, None, BATCH, after=self._seen)
+        found = await self._store.runs.waiting(now, None, BATCH, shards=self._ours(), after=self._seen)
         self._seen = found.runs[-1].ready_at if len(found.runs) == BATCH else now
         if found.runs:
             await self._commit(await self._decide(found, now))
@@ -99,31 +141,19 @@ class Dispatcher(Loop):
         """Decide about what was found, write it, send what was assigned."""
         released = await self._decide(found, now)
         await self._commit(released)
-        alone = {ready.run.id for ready in released.ready if ready.alone}
-        placement = place([ready.run for ready in released.ready], rooms)
-        if not placement.placed:
-            return
-        specs = await self._specs([placed.run for placed in placement.placed], found.jobs)
-        fences = await self._fences.take(len(placement.placed))
-        assigned = [
-            _assign(placed, fence, specs[placed.run.job_id, placed.run.revision], now)
-            for placed, fence in zip(placement.placed, fences, strict=True)
-        ]
-        changes = [RunChange(run=run, alone=run.id in alone) for run in assigned]
-        sessions = {placed.worker: placed.session for placed in placement.placed}
-        written = await self._store.runs.assign(changes, sessions)
-        self._emit(RunsAssigned(runs=len(written), left_out=len(changes) - len(written)))
-        await self._send([run for run in assigned if run.id in written], specs)
+        await self._assigner.assign(released.ready, found.jobs, rooms, now)
 
     async def _decide(self, found: Waiting, now: datetime) -> Released:
         """Ask core what may start."""
         watchful = [job.id for job in found.jobs.values() if job.spec.overlap is not Overlap.ALLOW]
         patient = [job.id for job in found.jobs.values() if lets_runs_wait(job.spec)]
         holders = await self._store.runs.holders(watchful) if watchful else {}
-        unfinished: dict[JobId, list[Run]] = {}
-        for run in await self._store.runs.unfinished(patient) if patient else []:
-            unfinished.setdefault(run.job_id, []).append(run)
-        situation = Situation(jobs=found.jobs, holders=holders, unfinished=unfinished)
+        situation = Situation(
+            jobs=found.jobs,
+            holders=holders,
+            unfinished=await self._unfinished(patient),
+            restored=self.restore is not None and self.restore.holds,
+        )
         return release(found.runs, situation, self._schedule_of, now)
 
     def _schedule_of(self, job: Job) -> Schedule:
@@ -131,49 +161,42 @@ class Dispatcher(Loop):
         return self._definitions.schedule(job)
 
     async def _commit(self, released: Released) -> None:
-        """Write what does not start: settled runs, waiting runs, and the ends that `replace` asks for."""
+        """Write what does not start: settled runs, waiting runs, runs that must end or make room."""
         if released.settled:
             await self._ends.settle(released.settled)
         if released.waiting:
             await self._store.runs.assign([RunChange(run=run) for run in released.waiting], {})
         if released.end:
             await self._replace_runs(released.end)
+        for run in released.ask_back:
+            with contextlib.suppress(Conflict):  # it has moved on: perhaps it is back already
+                await self._store.runs.record([RunChange(run=run)], [], [])
+                await self._hub.revoke(run)
 
-    async def _send(self, runs: Sequence[Run], specs: Mapping[tuple[JobId, int], JobSpec]) -> None:
-        """Make the orders and hand them to the sessions, one message per worker."""
-        names = {name for spec in specs.values() for name in secret_names(spec)}
-        values = await self._secrets.values(sorted(names)) if names else {}
-        batches: dict[str, tuple[list[Run], list[AttemptOrder]]] = {}
-        for run in runs:
-            try:
-                order = make_order(run, specs[run.job_id, run.revision], values)
-            except RotaError as error:
-                await self._ends.fail(run, error)
-                continue
-            of_worker = batches.setdefault(run.current.worker if run.current else "", ([], []))
-            of_worker[0].append(run)
-            of_worker[1].append(order)
-        for worker, (sent, orders) in batches.items():
-            await self._hub.assign(worker, sent, orders)
+    async def _unfinished(self, jobs: Sequence[JobId]) -> dict[JobId, list[Run]]:
+        """All unfinished runs of these jobs."""
+        unfinished: dict[JobId, list[Run]] = {}
+        for run in await self._store.runs.unfinished(jobs) if jobs else []:
+            unfinished.setdefault(run.job_id, []).append(run)
+        return unfinished
 
-    async def _specs(self, runs: Sequence[Run], jobs: Mapping[JobId, Job]) -> dict[tuple[JobId, int], JobSpec]:
-        """The definition each run belongs to: usually the job's present one."""
-        specs = {(job.id, job.revision): job.spec for job in jobs.values()}
-        older = {(run.job_id, run.revision) for run in runs} - specs.keys()
-        if older:
-            specs |= await self._store.jobs.specs(sorted(older))
-        return specs
+    # ── what soon will be ────────────────────────────────────────────────────────────────────────────────
 
+    async def _stage(self, rooms: Sequence[WorkerRoom], now: datetime) -> bool:
+        """Give a batch of runs to workers ahead of their time; returns whether any was given."""
+        room = sum(kinds_with_room(rooms).values())
+        candidates = self.ahead.take(now, min(BATCH, room)) if room else []
+        if not candidates:
+            return False
+        watchful = [one.job.id for one in candidates if one.job.spec.overlap is not Overlap.ALLOW]
+        unfinished = await self._unfinished(watchful)
+        able = [one for one in candidates if may_stage(one.run, one.job, unfinished.get(one.job.id, ()))]
+        ready = [Ready(run=one.run, alone=one.job.spec.overlap is not Overlap.ALLOW) for one in able]
+        given = await self._assigner.assign(ready, {one.job.id: one.job for one in able}, rooms, now)
+        self.ahead.put_back([one for one in candidates if one.run.id not in given and self._stays(one, unfinished)])
+        return bool(given)
 
-def _assign(placed: Placed, fence: int, spec: JobSpec, now: datetime) -> Run:
-    """The run with its next attempt."""
-    run = placed.run
-    attempt = Attempt(
-        number=run.attempt + 1,
-        fence=fence,
-        worker=placed.worker,
-        state=AttemptState.STARTING,
-        created=now,
-        continue_for=spec.on_disconnect or 0.0,
-    )
-    return advance(run, Assign(attempt=attempt, session=placed.session))
+    def _stays(self, candidate: Candidate, unfinished: Mapping[JobId, Sequence[Run]]) -> bool:
+        """Whether it may yet be staged: it is on record as it was planned."""
+        stored = unfinished.get(candidate.job.id)
+        return stored is None or any(run.id == candidate.run.id and run == candidate.run for run in stored)

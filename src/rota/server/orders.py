@@ -49,6 +49,7 @@ def make_order(run: Run, spec: JobSpec, values: Mapping[str, str]) -> AttemptOrd
         venv=spec.venv,
         log_limit=spec.log_limit,
         permit=spec.delivery is Delivery.AT_MOST_ONCE,
+        not_before=run.due if run.current and run.current.created < run.due else None,
         continue_for=run.current.continue_for if run.current else 0.0,
     )
 

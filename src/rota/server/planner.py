@@ -1,8 +1,8 @@
-"""The planner: turns due instants into runs, for the shards this server leads."""
+"""The planner: turns instants that are due, or soon will be, into runs, for the shards this server leads."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from rota.clock import Clock
 from rota.core import alerting, catch_up
 from rota.core.errors import RotaError
-from rota.core.model import Job, JobStats, Notice
+from rota.core.model import Job, JobId, JobStats, Notice, Run
 from rota.events import Emit, JobsPlanned, ScheduleBroken
 from rota.loop import NO_REST, Loop
 from rota.server.definitions import Definitions
@@ -20,6 +20,8 @@ from rota.store.jobs import Plan
 
 BATCH: Final = 500
 LONGEST_REST: Final = timedelta(seconds=1)
+OnRuns = Callable[[Sequence[Run], Mapping[JobId, Job]], None]
+"""Is told which runs were created, and their jobs."""
 
 
 class Planner(Loop):
@@ -32,7 +34,7 @@ class Planner(Loop):
         epochs: dict[int, int],
         planning: asyncio.Lock,
         counters: asyncio.Lock,
-        on_runs: Callable[[], None],
+        on_runs: OnRuns,
         emit: Emit,
     ) -> None:
         super().__init__(emit)
@@ -51,10 +53,11 @@ class Planner(Loop):
         now = self._clock.now()
         if upcoming is None:
             return LONGEST_REST
-        if upcoming > now:
-            return min(upcoming - now, LONGEST_REST)
+        horizon = now + catch_up.LOOKAHEAD
+        if upcoming > horizon:
+            return min(upcoming - horizon, LONGEST_REST)
         async with self._planning:
-            await self._plan(await self._store.jobs.due(list(epochs), now, BATCH), epochs, now)
+            await self._plan(await self._store.jobs.due(list(epochs), horizon, BATCH), epochs, now)
         return NO_REST
 
     async def _plan(self, jobs: list[Job], epochs: Mapping[int, int], now: datetime) -> None:
@@ -67,16 +70,17 @@ class Planner(Loop):
             plans = [_as_plan(job, moves[job.id], stats.get(job.id), now) for job in jobs]
             moved = await self._store.jobs.commit_plan(plans, epochs)
         done = [plan for plan in plans if plan.job_id in moved]
-        runs = sum(len(plan.runs) for plan in done)
+        runs = [run for plan in done for run in plan.runs if not run.state.is_final]
         if runs:
-            self._on_runs()
+            self._on_runs(runs, {job.id: job for job in jobs})
         lag = max(((now - job.next_at).total_seconds() for job in jobs if job.next_at and job.id in moved), default=0)
-        self._emit(JobsPlanned(jobs=len(done), runs=runs, gaps=sum(len(plan.gaps) for plan in done), lag_seconds=lag))
+        created, gaps = sum(len(plan.runs) for plan in done), sum(len(plan.gaps) for plan in done)
+        self._emit(JobsPlanned(jobs=len(done), runs=created, gaps=gaps, lag_seconds=max(lag, 0.0)))
 
     def _move(self, job: Job, now: datetime) -> catch_up.Move:
         """What answers the job's instants; a schedule that raises sets the job aside."""
         try:
-            return catch_up.plan(job, self._definitions.schedule(job), now)
+            return catch_up.plan(job, self._definitions.schedule(job), now, catch_up.LOOKAHEAD)
         except (RotaError, ArithmeticError, ValueError, LookupError) as error:
             self._emit(ScheduleBroken(job=job.full_name, error=repr(error)))
             return catch_up.broken(job, error)

@@ -116,9 +116,9 @@ class Reaper(Loop):
 
     async def _ask_again(self) -> None:
         """Ends that were asked for at another server, or of which the word was lost."""
-        for run in await self._store.held.cancelled():
+        for run in await self._store.held.asked():
             if self._hub.holds(run):
-                await self._hub.cancel(run)
+                await (self._hub.cancel(run) if run.cancel is not None else self._hub.revoke(run))
 
     async def _find_unordered(self) -> None:
         """Attempts on record as given to a worker of ours that it was never told of.

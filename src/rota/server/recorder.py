@@ -67,6 +67,7 @@ class Recorder(Loop):
         self._ticking = asyncio.Lock()
         self.hub: Hub | None = None
         self.on_requeue: Callable[[], None] = lambda: None
+        self.on_ended: Callable[[set[JobId]], None] = lambda jobs: None
         self.on_chunked: Callable[[RunId], None] = lambda run: None
         self._chunked: set[RunId] = set()  # unfinished runs whose output came in many chunks
 
@@ -220,6 +221,7 @@ class Recorder(Loop):
             self._publish(f"job:{job}")
         self._let_go(news)
         self._publish("runs")
+        self.on_ended({run.job_id for run in done.runs if run.state is not RunState.STARTING})
         self.on_requeue()
 
     def _let_go(self, news: Sequence[News]) -> None:

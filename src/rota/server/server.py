@@ -17,10 +17,11 @@ from rota.core.record import settle
 from rota.events import Emit, ServerStarted, ServerStopped
 from rota.loop import Loop
 from rota.server.admission import Admission, Identity
+from rota.server.assigner import Assigner, SecretValues
 from rota.server.commands import Commands
 from rota.server.commands.base import Services
 from rota.server.commands.runs import at_start_run
-from rota.server.dispatcher import Dispatcher, SecretValues
+from rota.server.dispatcher import Dispatcher
 from rota.server.hub import Hub
 from rota.server.job_files import JobFiles
 from rota.server.leaseholder import Follow, Leaseholder
@@ -81,11 +82,16 @@ class Server:
         self.recorder.hub = self.hub
         self.job_files: JobFiles | None = None
         self.commands = Commands(self._services())
-        self.planner = Planner(store, clock, self._epochs, self._planning, counters, self._wake_dispatcher, emit)
-        self.dispatcher = Dispatcher(store, self.hub, secrets, self.recorder, self.commands.replace_runs, clock, emit)
+        assigner = Assigner(store, self.hub, secrets, self.recorder, emit)
+        replace_runs = self.commands.replace_runs
+        self.dispatcher = Dispatcher(store, self.hub, assigner, self.recorder, replace_runs, clock, emit)
+        self.dispatcher.epochs = self._epochs
+        self.dispatcher.restore = self.restore
+        self.planner = Planner(store, clock, self._epochs, self._planning, counters, self.dispatcher.planned, emit)
         self.hub.on_room = self.dispatcher.wake
         self.recorder.on_requeue = self.dispatcher.wake
-        self.leaseholder.on_shards = self._wake
+        self.recorder.on_ended = self.dispatcher.freed
+        self.leaseholder.on_shards = self._on_shards
         if config.job_paths:
             self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
         pruner = Pruner(store, clock, history=config.history, logs=config.logs, emit=emit, leads=self.leads_singletons)
@@ -186,6 +192,7 @@ class Server:
             clock=self._clock,
             settler=self.recorder,
             cancel_attempt=self.hub.cancel,
+            revoke_attempt=self.hub.revoke,
             wake=self._wake,
             publish=self._publish,
             emit=self._emit,
@@ -199,9 +206,10 @@ class Server:
         self.planner.wake()
         self.dispatcher.wake()
 
-    def _wake_dispatcher(self) -> None:
-        """Runs were created."""
-        self.dispatcher.wake()
+    def _on_shards(self) -> None:
+        """The server leads other shards."""
+        self.dispatcher.look_anew()
+        self.planner.wake()
 
     async def _run_at_start(self) -> None:
         """One run of each job with `schedule: at start`."""

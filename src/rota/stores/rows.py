@@ -50,7 +50,7 @@ RUN_COLUMNS: Final = (
     "id", "job_id", "job", "due", "nominal", "trigger", "created", "retry_of", "key", "actor",
     "revision", "kind", "params", "state", "ready_at", "late_at", "reason", "attempts", "current",
     "failures", "losses", "released", "cancel", "session", "started", "finished", "result",
-    "worker", "exit", "error", "version",
+    "worker", "exit", "error", "version", "withdrawn",
 )  # fmt: skip
 
 
@@ -130,6 +130,7 @@ def changing_part(run: Run) -> Row:
         None if last is None else last.exit,
         None if last is None else last.error,
         run.version,
+        None if run.withdrawn is None else _encode(run.withdrawn).decode(),
     )
 
 
@@ -147,7 +148,8 @@ def run_from_row(row: Row) -> Run:
     """The run of a row of either table."""
     (id_, job_id, job, due, nominal, trigger, created, retry_of, key, actor,
      revision, kind, params, state, ready_at, late_at, reason, attempts, current,
-     failures, losses, released, cancel, session, started, finished, result, _, _, _, version) = row  # fmt: skip
+     failures, losses, released, cancel, session, started, finished, result, _, _, _, version,
+     withdrawn) = row  # fmt: skip
     return Run(
         id=_id(id_),
         job_id=_id(job_id),
@@ -170,6 +172,7 @@ def run_from_row(row: Row) -> Run:
         losses=losses,
         released=None if released is None else from_micros(released),
         cancel=None if cancel is None else _reason(cancel),
+        withdrawn=None if withdrawn is None else _reason(withdrawn),
         session=session,
         started=None if started is None else from_micros(started),
         finished=None if finished is None else from_micros(finished),

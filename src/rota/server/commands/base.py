@@ -36,6 +36,7 @@ class Services:
     clock: Clock
     settler: RunSettler
     cancel_attempt: Callable[[Run], Awaitable[bool]]
+    revoke_attempt: Callable[[Run], Awaitable[bool]]
     wake: Callable[[], None]
     publish: Callable[[str], None]
     emit: Emit

@@ -105,14 +105,13 @@ class JobCommands(Command):
             async with self._services.planning:
                 job = await self._job(full_name)
                 waiting = await self._waiting([job.id])
-                unreleased = [run for run in waiting.get(job.id, ()) if run.released is None]
                 change = definition.pause(
                     job,
                     _old(job),
                     until=until,
                     why=reason,
                     by=actor.name,
-                    waiting=unreleased,
+                    waiting=_unstarted(waiting.get(job.id, ())),
                     now=self._clock.now(),
                 )
                 await self._commit([change], actor, "job.pause", reason)
@@ -182,10 +181,11 @@ class JobCommands(Command):
         return [job for job in found if job.full_name not in wanted and job.deleted is None]
 
     async def _waiting(self, job_ids: Sequence[JobId]) -> dict[JobId, list[Run]]:
-        """The queued runs of these jobs."""
+        """The queued and the staged runs of these jobs."""
+        now = self._clock.now()
         waiting: dict[JobId, list[Run]] = {}
         for run in await self._store.runs.unfinished(job_ids) if job_ids else []:
-            if run.state is RunState.QUEUED:
+            if run.state is RunState.QUEUED or run.is_staged(now):
                 waiting.setdefault(run.job_id, []).append(run)
         return waiting
 
@@ -200,6 +200,8 @@ class JobCommands(Command):
                 await self._store.jobs.apply(writes, audit)
             except Conflict as error:
                 raise Conflict(error.detail, hint=error.hint, moved=True, **error.facts) from error
+        for run in (run for change in changes for run in change.waiting if run.withdrawn is not None):
+            await self._services.revoke_attempt(run)
 
     async def _check_revision(self, full_name: str, if_revision: int | None) -> None:
         """Refuse an edit made against another revision than the present one."""
@@ -242,6 +244,11 @@ class JobCommands(Command):
         )
 
 
+def _unstarted(waiting: Sequence[Run]) -> list[Run]:
+    """Of waiting runs those that no attempt has been made of."""
+    return [run for run in waiting if not run.attempts and (run.released is None or run.current is not None)]
+
+
 def _differs(job: Job, wanted: WantedJob) -> bool:
     """Whether an apply would change the job."""
     return job.spec != wanted.spec or job.source != wanted.source or job.broken is not None
@@ -259,9 +266,9 @@ def _refuse_second_source(specs: Sequence[WantedJob], existing: Mapping[str, Job
 
 def _edit(job: Job, wanted: WantedJob, waiting: Mapping[JobId, Sequence[Run]], now: datetime) -> Change:
     """The change of an existing job; runs between two tries keep their revision."""
-    unreleased = [run for run in waiting.get(job.id, ()) if run.released is None]
+    unstarted = _unstarted(waiting.get(job.id, ()))
     schedule = _compile(wanted.full_name, wanted.spec, job.created)
-    return definition.edit(job, _old(job), wanted.spec, schedule, source=wanted.source, waiting=unreleased, now=now)
+    return definition.edit(job, _old(job), wanted.spec, schedule, source=wanted.source, waiting=unstarted, now=now)
 
 
 def _compile(full_name: str, spec: JobSpec, anchor: datetime) -> Schedule:

@@ -30,9 +30,9 @@ class SqliteHeld:
         """Those in `starting` with `ready_at` < before, oldest first."""
         return await self._runs("starting", to_micros(before), limit)
 
-    async def cancelled(self) -> list[Run]:
-        """Those whose end somebody asked for."""
-        return await self._runs("cancelled")
+    async def asked(self) -> list[Run]:
+        """Those whose end somebody asked for, or that somebody asked back."""
+        return await self._runs("asked")
 
     async def _runs(self, statement: str, *parameters: Any) -> list[Run]:
         """The runs a statement finds."""

@@ -1,5 +1,6 @@
 -- oldest_server: 2
--- Leases of servers, what is known of workers beyond their session, tokens of workers, versions of counters.
+-- Leases of servers, what is known of workers beyond their session, tokens of workers, versions of counters, runs
+-- asked back from their worker.
 -- Servers of schema 1 write counters without raising their version, so they may not work beside newer ones.
 
 CREATE TABLE servers (
@@ -24,5 +25,9 @@ ALTER TABLE tokens ADD COLUMN worker TEXT;
 ALTER TABLE tokens ADD COLUMN uses INTEGER;
 ALTER TABLE tokens ADD COLUMN labels TEXT;
 
-CREATE INDEX runs_hot_cancelled ON runs_hot (due, id) WHERE cancel IS NOT NULL AND state <> 'queued';
+ALTER TABLE runs_hot ADD COLUMN withdrawn TEXT;
+ALTER TABLE runs_history ADD COLUMN withdrawn TEXT;
+
+CREATE INDEX runs_hot_asked ON runs_hot (due, id)
+    WHERE (cancel IS NOT NULL OR withdrawn IS NOT NULL) AND state <> 'queued';
 CREATE INDEX runs_hot_starting ON runs_hot (ready_at, id) WHERE state = 'starting';
