@@ -36,7 +36,7 @@ class Dialect(NamedTuple):
     like: str  # the column matches a pattern
     pattern: Callable[[str], str]  # a glob, which knows `*` only, as such a pattern
     contains: str  # the column has the case-folded text in it
-    job_texts: tuple[str, ...]  # where a text of a query for jobs is looked for
+    job_text: str  # the job has the case-folded text in its name, title or schedule
     labelled: str  # the labels have this key with this value
     namespace_of: str  # the namespace in a full name
     seconds: str  # a number of microseconds, to be compared
@@ -110,7 +110,7 @@ def job_conditions(query: JobQuery, dialect: Dialect) -> Conditions:
         found.add("job.source = ?", query.source)
     if query.text is not None:
         text = query.text.casefold()
-        found.add_any((dialect.contains.format(column), text) for column in dialect.job_texts)
+        found.add(dialect.job_text, *[text] * dialect.job_text.count("?"))
     return found
 
 

@@ -17,7 +17,7 @@ SQLITE: Final = Dialect(
     like="{} GLOB ?",
     pattern=_glob,
     contains="contains({}, ?)",
-    job_texts=("job.full_name", "job.title", "job.schedule"),
+    job_text="contains(job.full_name, ?) OR contains(job.title, ?) OR contains(job.schedule, ?)",
     labelled="EXISTS (SELECT 1 FROM json_each({}) WHERE key = ? AND value = ?)",
     namespace_of="substr({0}, 1, instr({0}, '/') - 1)",
     seconds="?",

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rota.core.model import Worker
-from rota.store.sessions import Sign, TwinConnected
+from rota.store.sessions import Sign
+from rota.stores.refusals import twin_connected
 from rota.stores.rows import to_micros
 from rota.stores.session_rows import worker_from_row, worker_row
 from rota.stores.sqlite.connection import Database
@@ -66,11 +67,7 @@ def _connect(connection: sqlite3.Connection, worker: Worker, now: datetime) -> i
     """The worker's row with its next session number."""
     twin = connection.execute(SQL["twin"], (worker.name, worker.boot_id, to_micros(now))).fetchone()
     if twin is not None:
-        raise TwinConnected(
-            f"another process named {worker.name} is connected",
-            hint="give each worker a name of its own",
-            server=twin[1],
-        )
+        raise twin_connected(worker.name, twin[1])
     row = worker_row(worker)
     session: int = connection.execute(SQL["connect"], row).fetchone()[0]
     return session

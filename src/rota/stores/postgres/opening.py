@@ -1,0 +1,85 @@
+"""Open and close a store on PostgreSQL: look at the database, bring the schema up to date, join the contracts."""
+
+from collections.abc import Callable
+from typing import Final
+
+from rota.store.bundle import Store
+from rota.stores.postgres.access import PostgresAccess
+from rota.stores.postgres.alerts import PostgresAlerts
+from rota.stores.postgres.batches import SHARDS
+from rota.stores.postgres.checks import examine, refuse
+from rota.stores.postgres.connection import PATIENT, Connector
+from rota.stores.postgres.failures import FOREIGN, mapped
+from rota.stores.postgres.held import PostgresHeld
+from rota.stores.postgres.jobs import PostgresJobs
+from rota.stores.postgres.lanes import Lanes, close_quietly, open_lanes
+from rota.stores.postgres.leases import PostgresLeases
+from rota.stores.postgres.migrate import migrate
+from rota.stores.postgres.options import PostgresOptions
+from rota.stores.postgres.output import PostgresOutput
+from rota.stores.postgres.partitions import Partitions
+from rota.stores.postgres.runs import PostgresRuns
+from rota.stores.postgres.sessions import PostgresSessions
+from rota.stores.postgres.signals import PostgresSignals
+from rota.stores.postgres.views import PostgresViews
+
+_DEFAULTS: Final = PostgresOptions()
+
+
+async def open_postgres(
+    url: str, options: PostgresOptions = _DEFAULTS, *, warn: Callable[[str], None] = lambda warning: None
+) -> Store:
+    """The store in the database of `url`; its schema is made, or brought up to date.
+
+    `warn` is given what its operator should know. Raises StoreUnusable when the database cannot keep what it
+    acknowledges (unless that is `unsafe`), is too old or too new, is reached through a pooler that breaks sessions, or
+    is not ours to prepare; StoreUnavailable when it cannot be reached now.
+    """
+    connector = Connector(url, options.application_name)
+    try:
+        findings = await examine(connector)
+        refuse(findings.refusals, connector.where, unsafe=options.unsafe)
+        for warning in findings.warnings:
+            warn(warning)
+        await _prepare(connector)
+    except FOREIGN as error:
+        raise mapped(error, connector.where) from error
+    lanes = open_lanes(connector, options)
+    partitions = Partitions(lanes, options.days_ahead)
+    await partitions.make()
+    signals = PostgresSignals(connector)
+    signals.start()
+    return _join(lanes, partitions, signals)
+
+
+def _join(lanes: Lanes, partitions: Partitions, signals: PostgresSignals) -> Store:
+    """All contracts over these lanes."""
+
+    async def close() -> None:
+        await signals.close()
+        await lanes.close()
+
+    return Store(
+        jobs=PostgresJobs(lanes),
+        runs=PostgresRuns(lanes, partitions),
+        held=PostgresHeld(lanes.verbs),
+        leases=PostgresLeases(lanes),
+        sessions=PostgresSessions(lanes.verbs),
+        output=PostgresOutput(lanes.verbs, partitions),
+        alerts=PostgresAlerts(lanes.verbs),
+        access=PostgresAccess(lanes.verbs),
+        views=PostgresViews(lanes.views),
+        signals=signals,
+        shards=SHARDS,
+        embedded=False,
+        close=close,
+    )
+
+
+async def _prepare(connector: Connector) -> None:
+    """Bring the schema up to date, on a connection that may take its time."""
+    connection = await connector.connect(PATIENT)
+    try:
+        await migrate(connection, connector.where)
+    finally:
+        await close_quietly(connection)
