@@ -32,6 +32,7 @@ Result = TypeVar("Result")
 
 USER: Final = "rota"
 START_SECONDS: Final = 60.0
+ROOM: Final = 4 * 2**30  # bytes
 _READY: Final = "database system is ready to accept connections"
 
 
@@ -50,8 +51,8 @@ def binaries() -> dict[str, Path]:
 class Cluster:
     """One PostgreSQL. Only the processes it started are ended by it."""
 
-    def __init__(self, binaries: Path, settings: Mapping[str, str] | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="rota-pg-"))
+    def __init__(self, binaries: Path, settings: Mapping[str, str] | None = None, *, on_disk: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rota-pg-", dir=None if on_disk else _memory()))
         self._own(self.folder)
         self._binaries = self._runnable(binaries)
         self._settings = dict(settings or {})
@@ -240,6 +241,17 @@ class _Admin:
     async def _close(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
+
+
+def _memory() -> str | None:
+    """A file system in memory with room for a cluster, where there is one.
+
+    Making and removing databases means a thousand files a second, which some disks take ten times as long for. What
+    survives kill -9 is the same.
+    """
+    folder = "/dev/shm"
+    roomy = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > ROOM
+    return folder if roomy else None
 
 
 def _nobody() -> int:

@@ -87,9 +87,7 @@ async def add_varied_jobs(store: Store) -> dict[str, Job]:
     broken = make_run(jobs["web/broken"])
     stats = [
         make_stats(jobs["web/plain"].id, last_run=make_run(jobs["web/plain"]).id, last_state=RunState.SUCCEEDED),
-        make_stats(
-            jobs["web/broken"].id, fails_in_row=2, last_run=make_run(jobs["web/broken"]).id, last_state=RunState.FAILED
-        ),
+        make_stats(jobs["web/broken"].id, fails_in_row=2, last_run=broken.id, last_state=RunState.FAILED),
         make_stats(jobs["ops/owned"].id, late_since=NOON),
         make_stats(jobs["ops/gone"].id, fails_in_row=2, late_since=NOON),
     ]
