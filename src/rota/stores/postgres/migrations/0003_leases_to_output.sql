@@ -276,11 +276,12 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     v_ids uuid[];
+    v_bound uuid := rota_first_id_1(moment(p_before)::date + 1);  -- of a later day, nothing has finished by then
 BEGIN
     IF p_job IS NULL THEN
         v_ids := ARRAY(
-            SELECT id FROM runs_history WHERE finished < p_before
-            ORDER BY finished LIMIT p_limit FOR UPDATE SKIP LOCKED
+            SELECT id FROM runs_history WHERE id < v_bound AND finished < p_before
+            ORDER BY id LIMIT p_limit FOR UPDATE SKIP LOCKED
         );
         DELETE FROM gaps WHERE (job_id, until, "after") IN (
             SELECT job_id, until, "after" FROM gaps WHERE until < p_before
