@@ -23,11 +23,20 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that only grow, of no particular origin."""
 
+    def wall(self) -> float:
+        """What the machine's own clock shows, in seconds since 1970; it may jump. For labels and for comparing."""
+
+
+def boot_time() -> float:
+    """Seconds since the machine started, those included in which it was suspended: the clock of workers."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
 
 class SystemClock:
     """The machine's clock, held still while the wall clock is behind what was already said."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.monotonic = monotonic
         self._highest = datetime.fromtimestamp(0, UTC)
 
     def now(self) -> datetime:
@@ -35,9 +44,9 @@ class SystemClock:
         self._highest = max(self._highest, datetime.now(UTC))
         return self._highest
 
-    def monotonic(self) -> float:
-        """Seconds since the machine started."""
-        return time.monotonic()
+    def wall(self) -> float:
+        """What the machine's own clock shows."""
+        return time.time()
 
 
 class FollowingClock:
@@ -48,6 +57,7 @@ class FollowingClock:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
         self._monotonic = monotonic
+        self.wall = wall
         self._offset = wall() - monotonic()  # of the followed clock, in seconds since 1970, to the monotonic one
         self._readings: deque[tuple[float, float]] = deque(maxlen=_READINGS)  # (round trip, offset)
         self._highest = datetime.fromtimestamp(0, UTC)
@@ -99,6 +109,10 @@ class ManualClock:
     def monotonic(self) -> float:
         """Seconds since the clock was made."""
         return self._monotonic
+
+    def wall(self) -> float:
+        """As `now`."""
+        return self._now.timestamp()
 
     def advance(self, duration: timedelta | None = None, **units: float) -> None:
         """Let time pass: `advance(minutes=5)`."""

@@ -145,6 +145,42 @@ class WorkerLost(Event):
     lost: int
 
 
+class ServerReached(Event):
+    """The worker has opened a session with a server."""
+
+    server: str
+    worker: str
+
+
+class ServerLost(Event):
+    """The worker's session with a server has ended; it looks for another."""
+
+    server: str
+    worker: str
+
+
+class ServerUnreachable(Event):
+    """The worker could not open a session with any server; it tries again."""
+
+    worker: str
+    error: str
+    hint: str
+
+
+class DeadlinePassed(Event):
+    """No server was heard for so long that what ran here may be started elsewhere: so many attempts are ended."""
+
+    worker: str
+    attempts: int
+
+
+class SpoolBroken(Event):
+    """The worker cannot write down what is not acknowledged yet; it goes on, and a crash would lose reports."""
+
+    worker: str
+    folder: str
+
+
 class RestoreSuspected(Event):
     """Somebody has seen a fence that the store never gave: the store is older than what was done with it."""
 

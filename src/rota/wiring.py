@@ -41,8 +41,8 @@ from rota.settings.values import UpSettings
 from rota.store.bundle import Store
 from rota.stores.sqlite import open_sqlite
 from rota.telemetry import Metrics, Telemetry, make_log
-from rota.wire.channel import memory_channel
-from rota.worker.agent import Agent
+from rota.wire.channel import WorkerChannel, memory_channel
+from rota.worker.agent import Agent, NoMoreServers
 from rota.worker.settings import WorkerSettings, default_capacity
 
 DRAIN_SECONDS: Final = 30.0
@@ -212,7 +212,15 @@ async def _web(
 async def _worker(settings: UpSettings, folder: DataFolder, server: Server, process: Process) -> AsyncIterator[None]:
     """The worker of this process, joined to the server by a channel in memory."""
     ours, theirs = memory_channel()
-    agent = Agent(ours, _worker_settings(settings, folder.path / "worker"), process.clock)
+    own = iter([ours])
+
+    async def dial() -> WorkerChannel:
+        channel = next(own, None)
+        if channel is None:
+            raise NoMoreServers("the server of this process has ended")
+        return channel
+
+    agent = Agent(_worker_settings(settings, folder.path / "worker"), process.clock, dial, emit=process.emit)
     serving = asyncio.create_task(server.serve_worker(theirs), name="worker session")
     running = asyncio.create_task(agent.run(), name="agent")
     running.add_done_callback(lambda task: process.stop.set())  # without its worker this process is of no use

@@ -1,7 +1,5 @@
 """Leases as arithmetic: fair shares that servers agree on without talking, and deadlines that err to the safe side."""
 
-from datetime import timedelta
-
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -95,20 +93,19 @@ def test_shares_become_fair_and_stay_still(live: int, owners: list[str]) -> None
 @given(
     sent=st.floats(0, 1e6),
     travel=st.floats(0, 10),
-    renewed_before=st.floats(0, 100),
+    age=st.floats(0, 100),
 )
-def test_a_worker_ends_before_any_server_may_call_it_lost(sent: float, travel: float, renewed_before: float) -> None:
-    """The heartbeat sent at `sent` was heard and acknowledged `travel` later, by a server with a renewal that old."""
+def test_a_worker_ends_before_any_server_may_call_it_lost(sent: float, travel: float, age: float) -> None:
+    """The heartbeat sent at `sent` was heard and answered `travel` later, by a server with a renewal of that age."""
     heard = sent + travel
-    renewed = heard - renewed_before
-    deadline = worker_deadline(sent, renewed_before)
+    renewed = heard - age
+    known = sent - age  # what the worker can tell: the answer was not made before the question was sent
+    deadline = worker_deadline(sent, known)
     assert deadline <= heard + SILENCE_SECONDS - MARGIN_SECONDS + 1e-6
     assert deadline <= renewed + LEASE_SECONDS + GRACE_SECONDS - MARGIN_SECONDS + 1e-6
 
 
 def test_a_database_outage_of_a_minute_kills_nothing() -> None:
     """Heartbeats go on being acknowledged, with an older renewal each time."""
-    last_renewal = 1000.0
     for now in range(1000, 1060):
-        assert worker_deadline(float(now), now - last_renewal) > now
-    assert timedelta(seconds=60) < timedelta(seconds=LEASE_SECONDS + GRACE_SECONDS - MARGIN_SECONDS)
+        assert worker_deadline(float(now), 1000.0) > now

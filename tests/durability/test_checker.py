@@ -84,6 +84,10 @@ PLANTED: dict[str, tuple[Callable[[History], None], str]] = {
     "instant doubled": (add_row, "12:00:02+00:00 has 2 run rows"),
     "run outside the schedule": (lambda h: add_row(h, due=at(2.5)), "is no instant of the schedule then in force"),
     "run after the end": (lambda h: add_row(h, due=at(15)), "is no instant of the schedule then in force"),
+    "run planned ahead and run all the same": (
+        lambda h: add_row(h, due=at(11), state="succeeded"),
+        "is no instant of the schedule then in force",
+    ),
     "row inside a gap": (lambda h: add_row(h, due=at(6)), "is answered 2 times (1 runs, 1 gaps)"),
     "gaps overlap": (
         lambda h: h.gaps.append(GapRow(job="d/every", after=at(6), until=at(7), count=1)),
@@ -95,7 +99,7 @@ PLANTED: dict[str, tuple[Callable[[History], None], str]] = {
     ),
     "gap lost": (lambda h: h.gaps.clear(), "12:00:05+00:00 has neither run nor gap"),
     "run while paused": (
-        lambda h: (h.gaps.clear(), add_row(h, due=at(6), attempts=((1, 60),)))[0],
+        lambda h: (h.gaps.clear(), add_row(h, due=at(6), attempts=((1, 60),), state="lost"))[0],
         "12:00:06+00:00 was run although the job was paused",
     ),
     "one run, two rows": (lambda h: add_row(h, id="run-1", trigger="retry"), "run run-1 has 2 rows"),

@@ -171,7 +171,8 @@ def test_kill_nine(cluster: Cluster, target: Target, tmp_path: Path) -> None:
     assert cluster.integrity() == "ok"
     assert processes.marked(f"{cluster.data}/") == []
     assert nemesis.left_alive == []
-    assert check(history) == []
+    violations = check(history)
+    assert not violations, "\n".join(violations)
     assert_it_tested_something(history, nemesis)
 
 

@@ -24,14 +24,9 @@ class Shared:
     """The store as several servers have it: not embedded, with shards to share out, and able to fail."""
 
     def __init__(self, store: Store) -> None:
-        self.signals = self
-        self.published: list[str] = []
         self.leases = FailingLeases(store.leases)
         self.jobs, self.alerts = store.jobs, store.alerts
         self.embedded = False
-
-    def publish(self, topics: list[str]) -> None:
-        self.published += topics
 
 
 class FailingLeases:
@@ -54,12 +49,18 @@ class Cluster:
         self.events: list[Event] = []
         self.epochs: dict[str, dict[int, int]] = {}
         self.jump: float | None = None
+        self.given_up = 0
 
     def server(self, name: str) -> Leaseholder:
         row = Server(id=name, name=name, url="", version="0", started=NOON, renewed=NOON, lease_until=NOON)
         epochs = self.epochs[name] = {}
         store: Any = self.shared
-        return Leaseholder(store, row, self.clock, epochs, self.events.append, follow=self.follow)
+        server = Leaseholder(store, row, self.clock, epochs, self.events.append, follow=self.follow)
+        server.on_given_up = self.count_given_up
+        return server
+
+    def count_given_up(self) -> None:
+        self.given_up += 1
 
     def follow(self, asked: float, answered: float, told: datetime) -> float | None:
         return self.jump
@@ -116,7 +117,7 @@ async def test_stopping_hands_over_at_once(cluster: Cluster) -> None:
     await second.join()
     await first.leave()
     assert cluster.epochs["a"] == {}
-    assert cluster.shared.published == ["shards"]
+    assert cluster.given_up == 1
     await second.tick()
     assert cluster.epochs["b"] == {0: 2}
     await first.tick()

@@ -221,7 +221,20 @@ async def test_a_staged_run_that_is_lost_waits_for_its_time(world: World) -> Non
     run, _ = await staged(world, worker)
     await worker.vanish()
     after = await world.run(run.id)
-    assert (after.state, after.ready_at, after.losses) == (RunState.QUEUED, later(60), 1)
+    assert (after.state, after.ready_at, after.losses) == (RunState.QUEUED, later(60), 0)
+    assert (after.attempts, after.released) == ((), None), "before its time it has not started"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before it was due", "after"])
+async def test_what_was_asked_back_and_is_lost_is_not_run_again(world: World, late: bool) -> None:
+    worker = await world.worker()
+    run, _ = await staged(world, worker)
+    await world.commands.pause("team/job", until=None, reason="", actor=ADA)
+    world.clock.advance(seconds=2 if late else 0)
+    await worker.vanish()
+    after = await world.run(run.id)
+    assert (after.state, after.reason and after.reason.code) == (RunState.SKIPPED, "PAUSED")
+    assert [attempt.state.value for attempt in after.attempts] == (["lost"] if late else [])
 
 
 async def test_a_worker_s_refusal_does_not_start_it_early(world: World) -> None:

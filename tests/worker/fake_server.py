@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rota.clock import SystemClock
+from rota.clock import SystemClock, boot_time
 from rota.core.model import ShellTask
-from rota.wire.channel import ChannelClosed, memory_channel
+from rota.wire.channel import ChannelClosed, WorkerChannel, memory_channel
 from rota.wire.messages import (
     Assign,
     AttemptOrder,
     Finished,
     Heartbeat,
+    HeartbeatAcknowledged,
+    Held,
     Hello,
     Output,
     OutputAcknowledged,
@@ -21,7 +23,7 @@ from rota.wire.messages import (
     ReportsAcknowledged,
     Welcome,
 )
-from rota.worker.agent import Agent
+from rota.worker.agent import Agent, NoMoreServers
 from rota.worker.settings import WorkerSettings
 
 DUE = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -40,47 +42,77 @@ async def written(path: Path) -> str:
     return str(await eventually(lambda: path.exists() and path.read_text().strip()))
 
 
-class FakeServer:
-    """Plays the server: sends orders, acknowledges everything, remembers what it heard."""
+class Distant:
+    """The worker's end of a channel that is not inside one process, as far as the worker can tell."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    is_local = False
+
+    def __init__(self, channel: WorkerChannel) -> None:
+        self.send, self.receive, self.close = channel.send, channel.receive, channel.close
+
+
+class FakeServer:
+    """Plays the server: sends orders, acknowledges everything, remembers what it heard.
+
+    `distant`: the worker may connect again when its channel has ended; otherwise that is its end too.
+    """
+
+    def __init__(self, settings: WorkerSettings, *, distant: bool = False) -> None:
         self.settings = settings
-        ours, self.channel = memory_channel()
-        self.agent = Agent(ours, settings, SystemClock())
-        self.running = asyncio.create_task(self.agent.run())
+        self.distant = distant
         self.heard = asyncio.Condition()
-        self.hello: Hello | None = None
+        self.hellos: list[Hello] = []
         self.heartbeats: list[Heartbeat] = []
         self.reports: list[Any] = []
         self.chunks: dict[str, list[Any]] = {}
         self.acknowledging = True
+        self.answering = True  # heartbeats
+        self.lost: tuple[Held, ...] = ()  # what the next welcome calls lost
         self.fence = 100
-        self.listening = asyncio.create_task(self._listen())
+        self.channel: Any = None
+        self.listening: list[asyncio.Task[None]] = []
+        self.agent = Agent(settings, SystemClock(boot_time), self.dial)
+        self.running = asyncio.create_task(self.agent.run())
 
-    async def _listen(self) -> None:
+    @property
+    def hello(self) -> Hello | None:
+        """The newest hello."""
+        return self.hellos[-1] if self.hellos else None
+
+    async def dial(self) -> Any:
+        """The worker connects."""
+        if self.channel is not None and not self.distant:
+            raise NoMoreServers
+        ours, self.channel = memory_channel()
+        self.listening.append(asyncio.create_task(self._listen(self.channel)))
+        return Distant(ours) if self.distant else ours
+
+    async def _listen(self, channel: Any) -> None:
         try:
             while True:
-                await self._hear(await self.channel.receive())
+                await self._hear(await channel.receive(), channel)
         except ChannelClosed:
             pass
 
-    async def _hear(self, message: Any) -> None:
+    async def _hear(self, message: Any, channel: Any) -> None:
         async with self.heard:
             match message:
                 case Hello():
-                    self.hello = message
-                    await self.channel.send(Welcome(session=1, server="s", now=datetime.now(UTC)))
+                    self.hellos.append(message)
+                    await channel.send(Welcome(session=1, server="s", now=datetime.now(UTC), lost=self.lost))
                 case Heartbeat():
                     self.heartbeats.append(message)
+                    if self.answering:
+                        await channel.send(HeartbeatAcknowledged(sent=message.sent, now=datetime.now(UTC)))
                 case Reports():
                     self.reports += message.items
                     if self.acknowledging:
-                        await self.channel.send(ReportsAcknowledged(sequence=message.sequence))
+                        await channel.send(ReportsAcknowledged(sequence=message.sequence))
                 case Output():
                     for chunk in message.chunks:
                         self.chunks.setdefault(chunk.run_id, []).append(chunk)
                     if self.acknowledging:
-                        await self.channel.send(OutputAcknowledged(sequence=message.sequence))
+                        await channel.send(OutputAcknowledged(sequence=message.sequence))
                 case _:
                     self.reports.append(message)
             self.heard.notify_all()
@@ -129,4 +161,6 @@ class FakeServer:
     async def close(self) -> None:
         await self.agent.stop()
         await self.running
-        await self.listening
+        for listening in self.listening:
+            listening.cancel()
+        await asyncio.gather(*self.listening, return_exceptions=True)

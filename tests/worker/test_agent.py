@@ -51,7 +51,7 @@ async def test_an_at_most_once_attempt_starts_only_with_its_permit(server, tmp_p
 
 
 async def test_without_a_permit_the_attempt_goes_back(server, monkeypatch, tmp_path):
-    monkeypatch.setattr("rota.worker.agent.PATIENCE", 0.05)
+    monkeypatch.setattr("rota.worker.workload.PATIENCE", 0.05)
     order = server.order(f"touch {tmp_path}/ran", permit=True)
     await server.assign(order)
     returned = await server.until(lambda: server.report_of(order, Returned))
@@ -80,14 +80,14 @@ async def test_more_orders_than_slots_wait_their_turn_and_can_be_cancelled(serve
 
 
 async def test_what_waits_too_long_behind_blocked_slots_goes_back(server, monkeypatch):
-    monkeypatch.setattr("rota.worker.agent._WAITED_TOO_LONG", 0.1)
+    monkeypatch.setattr("rota.worker.workload.WAITED_TOO_LONG", 0.1)
     shells = [server.order("sleep 300", kill_grace=0) for _ in range(9)]
     await server.assign(*shells)
     assert (await server.until(lambda: server.report_of(shells[8], Returned))).why == "no slot became free"
 
 
 async def test_python_attempts_that_wait_too_long_go_back(server, monkeypatch, tmp_path):
-    monkeypatch.setattr("rota.worker.agent._WAITED_TOO_LONG", 0.1)
+    monkeypatch.setattr("rota.worker.workload.WAITED_TOO_LONG", 0.1)
     (tmp_path / "naps.py").write_text("import time\ndef nap():\n    time.sleep(300)\n")
     orders = [server.order(PythonTask(function="naps:nap"), cwd=str(tmp_path)) for _ in range(3)]
     await server.assign(*orders)
@@ -120,8 +120,9 @@ async def test_unacknowledged_reports_are_sent_again(server):
     before = len(server.reports)
     await box.resend(patience=0)
     await server.until(lambda: len(server.reports) > before)
-    box.acknowledge_reports(99)
-    box.acknowledge_output(99)
+    for number in range(100):
+        box.acknowledge_reports(number)
+        box.acknowledge_output(number)
     async with asyncio.timeout(1):
         await box.settled()
 
@@ -136,7 +137,8 @@ async def test_output_waits_while_none_is_acknowledged_and_others_go_on(server, 
     assert (finished.outcome, server.report_of(flood)) == ("succeeded", None)
     assert sum(len(line.data) for line in server.lines(flood)) < 1_000_000
     server.acknowledging = True
-    server.agent._outbox.acknowledge_output(10_000)
+    for number in range(1000):
+        server.agent._outbox.acknowledge_output(number)
     await server.finished(flood)
     assert server.text(flood).endswith("end\n")
 

@@ -35,6 +35,7 @@ from rota.worker.outbox import Outbox
 from rota.worker.permits import Permits
 from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings, default_capacity
+from rota.worker.spool import Spool
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 ME = Identity("me", "/home/me", os.getuid(), os.getgid(), switch=False)
@@ -289,9 +290,10 @@ def chunk(number: int) -> OutputChunk:
     return OutputChunk(run_id="r", attempt=1, sequence=number, first_line=number, offset=2 * number, lines=(line,))
 
 
-async def test_output_leaves_before_reports_in_numbered_batches():
+async def test_output_leaves_before_reports_in_numbered_batches(tmp_path):
     ours, theirs = memory_channel()
-    box = Outbox(ours, Gate(), time.monotonic)
+    box = Outbox(Gate(), Spool(tmp_path), time.monotonic)
+    await box.attach(ours)
     task = asyncio.create_task(box.run())
     for number in range(700):
         box.output(chunk(number), 50)
@@ -310,11 +312,12 @@ async def test_output_leaves_before_reports_in_numbered_batches():
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_too_much_unacknowledged_output_closes_the_gate(monkeypatch):
+async def test_too_much_unacknowledged_output_closes_the_gate(monkeypatch, tmp_path):
     monkeypatch.setattr("rota.worker.outbox.OUTPUT_WINDOW", 1000)
     ours, theirs = memory_channel()
     gate = Gate()
-    box = Outbox(ours, gate, time.monotonic)
+    box = Outbox(gate, Spool(tmp_path), time.monotonic)
+    await box.attach(ours)
     task = asyncio.create_task(box.run())
     box.output(chunk(0), 900)
     assert gate.is_open

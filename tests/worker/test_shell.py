@@ -141,7 +141,7 @@ async def test_an_allowed_user_is_switched_to_or_the_need_of_root_is_named(setti
 
 
 async def test_many_runs_at_once_all_end(server, monkeypatch):
-    monkeypatch.setattr("rota.worker.agent._WAITED_TOO_LONG", 60)  # more than the credit: a busy machine takes long
+    monkeypatch.setattr("rota.worker.workload.WAITED_TOO_LONG", 60)  # more than the credit: a busy machine takes long
     orders = [server.order(f"echo {number}; exit {number % 3}") for number in range(150)]
     await server.assign(*orders)
     for number, order in enumerate(orders):

@@ -57,15 +57,13 @@ def balance(standing: Standing, me: str) -> Balance:
     return Balance(take=take, release=tuple(sorted(led[me])[len(led[me]) - surplus :]))
 
 
-def worker_deadline(sent: float, renewal_age: float) -> float:
-    """Until when a worker's attempts may live, on the clock `sent` is of.
+def worker_deadline(sent: float, renewed: float) -> float:
+    """Until when a worker's attempts may live, on the clock of its arguments.
 
-    `sent`: when the newest acknowledged heartbeat was sent; `renewal_age`: how old the server's last committed
-    renewal was when it acknowledged it. The renewal is not older than that at `sent`, so this errs to the safe side.
+    `sent`: when the newest acknowledged heartbeat was sent; its server has heard it then or later. `renewed`: the
+    server's last committed renewal is known to be of then or later.
     """
-    silence = sent + SILENCE_SECONDS
-    lapse = sent - renewal_age + LEASE_SECONDS + GRACE_SECONDS
-    return min(silence, lapse) - MARGIN_SECONDS
+    return min(sent + SILENCE_SECONDS, renewed + LEASE_SECONDS + GRACE_SECONDS) - MARGIN_SECONDS
 
 
 def _free(shards: Collection[Shard], live: Collection[str]) -> list[Shard]:

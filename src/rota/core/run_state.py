@@ -55,11 +55,15 @@ class Requeue(Value):
 
 
 class Settle(Value):
-    """A run that waits, or was given to a worker and came back unstarted, ends without another attempt."""
+    """A run that waits, or was given to a worker and came back unstarted, ends without another attempt.
+
+    `attempt`: the one it had, when that is closed and not as if it had never been.
+    """
 
     state: RunState
     at: datetime
     reason: Reason
+    attempt: Attempt | None = None
 
 
 Move = Assign | Start | Finish | Requeue | Settle
@@ -135,10 +139,12 @@ def advance(run: Run, move: Move) -> Run:
 
 def _settled(run: Run, move: Settle, version: int) -> Run:
     """The run at an end that no attempt brought; one that was given away and came back was never released."""
-    released = run.released if run.attempts else None
+    attempts = (*run.attempts, move.attempt) if move.attempt else run.attempts
+    released = run.released if attempts else None
     return replace(
         run,
         state=move.state,
+        attempts=attempts,
         current=None,
         session=None,
         withdrawn=None,
@@ -254,12 +260,16 @@ def on_lost(run: Run, spec: JobSpec, now: datetime) -> Move:
     """What becomes of a run whose worker has vanished: another attempt, or `lost`.
 
     An at-most-once run that may have started is never started again; one that certainly had no permit yet
-    (still `starting`) is.
+    (still `starting`) is. One that was given away ahead of its time and has not come to it never started.
     """
     current = _current(run)
+    if run.is_staged(now):
+        return on_returned(run, "the worker vanished before the run was due", now)
     attempt = replace(current, state=AttemptState.LOST, finished=now, error=f"worker {current.worker} vanished")
     if run.cancel is not None:
         return Finish(state=RunState.CANCELLED, attempt=attempt, at=now, reason=run.cancel)
+    if run.state is RunState.STARTING and run.withdrawn is not None and run.withdrawn.code in SKIPS_WHEN_WITHDRAWN:
+        return Settle(state=RunState.SKIPPED, at=now, reason=run.withdrawn, attempt=attempt)
     losses = run.losses + 1
     params = {"attempt": attempt.number, "worker": attempt.worker, "losses": losses, "run": run.id}
     if spec.delivery is Delivery.AT_MOST_ONCE and run.state is RunState.RUNNING:

@@ -223,7 +223,13 @@ class Hub:
         self._sessions[worker.name] = session
         for key in session.held:
             self._holders[key] = session
-        welcome = Welcome(session=worker.session, server=self._server, now=self._clock.now(), lost=tuple(lost))
+        welcome = Welcome(
+            session=worker.session,
+            server=self._server,
+            now=self._clock.now(),
+            lost=tuple(lost),
+            renewal_age=self.renewal_age(),
+        )
         await self._send(session, welcome)
         self._emit(WorkerConnected(worker=worker.name, session=worker.session))
         self.on_room()

@@ -28,7 +28,6 @@ from rota.store.bundle import Store
 
 RENEW: Final = timedelta(seconds=lease.RENEW_SECONDS)
 EMBEDDED_REST: Final = timedelta(minutes=10)
-TOPIC: Final = "shards"  # signal: there are shards to be taken
 _READINGS: Final = 4
 Follow = Callable[[float, float, datetime], float | None]
 """Takes in a reading of the store's clock; `rota.clock.FollowingClock.follow`."""
@@ -56,6 +55,7 @@ class Leaseholder(Loop):
         self._clock = clock
         self._epochs = epochs
         self.on_shards: Callable[[], None] = lambda: None
+        self.on_given_up: Callable[[], None] = lambda: None
         self._renewed: float | None = None  # own monotonic seconds at which the last committed renewal was asked for
         self._lapsed = False
         self._leaving = False
@@ -84,7 +84,7 @@ class Leaseholder(Loop):
         self._leaving = True
         self._drop(tuple(self._epochs), "stopping")
         await self._store.leases.leave(self._server.id)
-        self._store.signals.publish([TOPIC])
+        self.on_given_up()
 
     async def tick(self) -> timedelta:
         """Renew and balance; while the store does not answer, try again each second."""
@@ -140,7 +140,7 @@ class Leaseholder(Loop):
             return
         self._drop(shards, "given up")
         await self._store.leases.release(self._server.id, shards)
-        self._store.signals.publish([TOPIC])
+        self.on_given_up()
 
     def _drop(self, shards: tuple[int, ...], why: str) -> None:
         """Lead these shards no more."""

@@ -51,6 +51,11 @@ class Reaper(Loop):
         self._judges_from = now
         self._unordered: set[AttemptKey] = set()
 
+    def look_now(self) -> None:
+        """Another server asked for something that may be about a worker of ours."""
+        self._looked -= ORPHANS_EVERY
+        self.wake()
+
     async def tick(self) -> timedelta:
         """Judge the silent sessions of this server, now and then those of dead servers; repeat what was asked."""
         now = self._clock.monotonic()

@@ -222,7 +222,8 @@ class Recorder(Loop):
         self._let_go(news)
         self._publish("runs")
         self.on_ended({run.job_id for run in done.runs if run.state is not RunState.STARTING})
-        self.on_requeue()
+        if any(run.state is RunState.QUEUED for run in done.runs):
+            self.on_requeue()
 
     def _let_go(self, news: Sequence[News]) -> None:
         """The workers' slots of attempts that are over are free."""

@@ -1,7 +1,7 @@
 """One server: its loops, its worker sessions and its commands, over a store. It knows no adapter by name."""
 
 import asyncio
-import uuid
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,11 +11,13 @@ from typing import Final
 
 from rota.clock import Clock
 from rota.core.errors import StoreUnavailable
+from rota.core.lease import is_live
 from rota.core.model import Run, RunState
 from rota.core.model import Server as ServerRow
 from rota.core.record import settle
 from rota.events import Emit, ServerStarted, ServerStopped
 from rota.loop import Loop
+from rota.server import whispers
 from rota.server.admission import Admission, Identity
 from rota.server.assigner import Assigner, SecretValues
 from rota.server.commands import Commands
@@ -31,6 +33,7 @@ from rota.server.reaper import Reaper
 from rota.server.recorder import Recorder
 from rota.server.restore import RestoreWatch
 from rota.server.watcher import Watcher
+from rota.server.whispers import Whispers
 from rota.store.bundle import Store
 from rota.wire.channel import ServerChannel
 
@@ -64,14 +67,16 @@ class Server:
         rng: Random,
         emit: Emit,
     ) -> None:
-        self.id = uuid.uuid4().hex[:12]
+        self.id = f"{rng.getrandbits(48):012x}"
         self.store = store
         self._clock = clock
         self._emit = emit
         self._publish = publish
-        self._tasks: list[asyncio.Task[None]] = []
+        self._rng = rng
+        self._tasks: dict[Loop, asyncio.Task[None]] = {}
         self._epochs: dict[int, int] = {}
         self._planning = asyncio.Lock()
+        self.whispers = Whispers(store.signals)
         self.leaseholder = Leaseholder(store, self._row(config), clock, self._epochs, emit, follow=config.follow_clock)
         self.restore = RestoreWatch(store, clock, emit)
         self.recorder = Recorder(store, clock, rng, publish, emit)
@@ -89,19 +94,21 @@ class Server:
         self.dispatcher.restore = self.restore
         self.planner = Planner(store, clock, self._epochs, self._planning, counters, self.dispatcher.planned, emit)
         self.hub.on_room = self.dispatcher.wake
-        self.recorder.on_requeue = self.dispatcher.wake
+        self.recorder.on_requeue = self._requeued
         self.recorder.on_ended = self.dispatcher.freed
         self.leaseholder.on_shards = self._on_shards
         if config.job_paths:
             self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
         pruner = Pruner(store, clock, history=config.history, logs=config.logs, emit=emit, leads=self.leads_singletons)
         self.recorder.on_chunked = pruner.merge_later
+        self._reaper = Reaper(store, self.hub, self.recorder, clock, emit)
         self._background: list[Loop] = [
             self.leaseholder,
-            Reaper(store, self.hub, self.recorder, clock, emit),
-            Watcher(store, clock, counters, emit, leads=self.leads_singletons),
+            self._reaper,
+            Watcher(store, clock, counters, emit, wall=clock.wall, leads=self.leads_singletons),
             pruner,
         ]
+        self._listen()
 
     def _row(self, config: "ServerConfig") -> ServerRow:
         """This server as the others see it; the store fills in the times."""
@@ -144,8 +151,8 @@ class Server:
 
     def wake_background(self) -> None:
         """There may be something for the loops off the path of a run (a notice to send)."""
-        for loop in self._background:
-            loop.wake()
+        self._wake_background()
+        self.whispers.say(whispers.NOTICES)
 
     async def start(self) -> None:
         """Become one of the servers, read the job files once, and begin."""
@@ -154,8 +161,9 @@ class Server:
         self._emit(ServerStarted(server=self.id))
         if self.job_files is not None:
             await self.job_files.tick()
-        await self._run_at_start()
-        self._tasks = [asyncio.create_task(loop.run(), name=loop.name) for loop in self.loops]
+        if not self._has_company():
+            await self._run_at_start()
+        self._tasks = {loop: asyncio.create_task(loop.run(), name=loop.name) for loop in self.loops}
 
     async def serve_worker(self, channel: ServerChannel, identity: Identity | None = None) -> None:
         """Serve one worker until its channel ends."""
@@ -173,6 +181,16 @@ class Server:
             await asyncio.sleep(_DRAIN_POLL)
         return True
 
+    async def hand_over(self) -> None:
+        """Decide nothing more and send the workers, with all they hold, to others, who take over at once."""
+        deciding = [loop for loop in (self.planner, self.dispatcher) if loop in self._tasks]
+        for loop in deciding:
+            loop.stop()
+        await asyncio.gather(*(self._tasks[loop] for loop in deciding))
+        with contextlib.suppress(StoreUnavailable):  # then the lease ends by itself
+            await self.leaseholder.leave()
+        await self.hub.move()
+
     async def stop(self) -> None:
         """End the loops after their present tick; what was reported is committed."""
         for loop in self.loops:
@@ -180,9 +198,10 @@ class Server:
                 loop.stop()
         await self.recorder.tick()
         self.recorder.stop()
-        await asyncio.gather(*self._tasks)
-        self._tasks = []
-        await self.leaseholder.leave()
+        await asyncio.gather(*self._tasks.values())
+        self._tasks = {}
+        with contextlib.suppress(StoreUnavailable):
+            await self.leaseholder.leave()
         self._emit(ServerStopped(server=self.id))
 
     def _services(self) -> Services:
@@ -191,20 +210,63 @@ class Server:
             store=self.store,
             clock=self._clock,
             settler=self.recorder,
-            cancel_attempt=self.hub.cancel,
-            revoke_attempt=self.hub.revoke,
-            wake=self._wake,
+            cancel_attempt=self._cancel,
+            revoke_attempt=self._revoke,
+            wake=self._changed,
             publish=self._publish,
             emit=self._emit,
             is_watched=lambda source: self.job_files is not None and self.job_files.watches(source),
             planning=self._planning,
             counters=self.recorder.counters,
+            rng=self._rng,
         )
 
+    def _listen(self) -> None:
+        """Let other servers' words wake the loops."""
+        self.whispers.listen(whispers.SHARDS, self.leaseholder.wake)
+        self.whispers.listen(whispers.WORK, self._wake)
+        self.whispers.listen(whispers.HELD, self._reaper.look_now)
+        self.whispers.listen(whispers.NOTICES, self._wake_background)
+        self.leaseholder.on_given_up = lambda: self.whispers.say(whispers.SHARDS)
+
+    def _has_company(self) -> bool:
+        """Whether other servers live."""
+        standing = self.leaseholder.standing
+        return any(server.id != self.id and is_live(server, standing.now) for server in standing.servers)
+
     def _wake(self) -> None:
-        """Something changed that planner or dispatcher care about."""
+        """There may be something for planner or dispatcher."""
         self.planner.wake()
         self.dispatcher.wake()
+
+    def _wake_background(self) -> None:
+        """There may be something for the other loops."""
+        for loop in self._background:
+            loop.wake()
+
+    def _changed(self) -> None:
+        """A command changed something that planners or dispatchers care about, here or at another server."""
+        self._wake()
+        self.whispers.say(whispers.WORK)
+
+    def _requeued(self) -> None:
+        """Runs wait again."""
+        self.dispatcher.wake()
+        self.whispers.say(whispers.WORK)
+
+    async def _cancel(self, run: Run) -> bool:
+        """Ask the run's worker to end it, here or through the server it is connected to."""
+        done = await self.hub.cancel(run)
+        if not done:
+            self.whispers.say(whispers.HELD)
+        return done
+
+    async def _revoke(self, run: Run) -> bool:
+        """Ask the run's worker to give it back, here or through the server it is connected to."""
+        done = await self.hub.revoke(run)
+        if not done:
+            self.whispers.say(whispers.HELD)
+        return done
 
     def _on_shards(self) -> None:
         """The server leads other shards."""

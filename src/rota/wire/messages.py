@@ -110,7 +110,7 @@ Report = Started | Finished | Returned | Ready
 
 
 class Reports(Message):
-    """A batch of reports; re-sent until `ReportsAcknowledged` carries its sequence or a later one."""
+    """A batch of reports; re-sent until `ReportsAcknowledged` carries its sequence."""
 
     sequence: int
     items: tuple[Report, ...]
@@ -137,6 +137,7 @@ class Welcome(Message):
     server: str
     now: datetime  # the store's clock
     lost: tuple[Held, ...] = ()  # of what you hold: no longer yours, end it
+    renewal_age: float = 0.0  # seconds since the server's last committed renewal of its lease
 
 
 class Refused(Message):
@@ -201,13 +202,13 @@ class Cancel(Message):
 
 
 class ReportsAcknowledged(Message):
-    """All reports up to `sequence` are committed."""
+    """The batch of reports with this number is committed."""
 
     sequence: int
 
 
 class OutputAcknowledged(Message):
-    """All output up to `sequence` is committed."""
+    """The batch of output with this number is committed."""
 
     sequence: int
 

@@ -38,6 +38,11 @@ def timed_out(timeout: float | None, **facts: Any) -> Outcome:
     return Outcome(outcome="timed-out", failure="timeout", error=f"still running at its time-out{limit}", **facts)
 
 
+def silenced(**facts: Any) -> Outcome:
+    """The outcome of an attempt that was ended at the worker's deadline: it may run elsewhere by now."""
+    return Outcome(outcome="lost", error="ended because no server was heard for too long", **facts)
+
+
 class AttemptOwner(Protocol):
     """Who is told what becomes of an attempt."""
 
@@ -62,7 +67,7 @@ class Attempt:
         self.order = order
         self.output = output
         self.owner = owner
-        self.taken = taken  # monotonic: when the order arrived
+        self.taken = taken  # monotonic: when the order arrived, or when it was due if that is later
         self.begun: float | None = None  # monotonic: when it started to run
         self.started: datetime | None = None
         self.finished: datetime | None = None

@@ -20,6 +20,9 @@ class Executor(Protocol):
     def stop(self, attempt: Attempt, grace: float) -> None:
         """End it, with TERM first and KILL after `grace`; `attempt.stopping` says why."""
 
+    def withdraw(self, attempt: Attempt) -> bool:
+        """Let go of an attempt that has been handed over and has not begun; returns whether that was possible."""
+
     def take_back(self, taken_before: float) -> list[Attempt]:
         """Let go of attempts that were accepted long ago and could not begin; the caller gives them back."""
 

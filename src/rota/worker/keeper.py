@@ -8,6 +8,9 @@ its last child is dead, so a new agent never runs beside the remains of an old o
 A *tree* is a main process and everything it started. It is over when nothing of it lives: once the main process has
 ended, what it left behind is killed and counted. Members are found by parentage, by process group, and by the mark in
 their environment; what clears its environment, leaves the group and daemonises escapes until the keeper ends.
+
+The agent also says until when trees may live without a word from a server, and moves that moment on with each word.
+When it comes no more, because no server is heard or because the agent itself stands still, they are ended by then.
 """
 
 import fcntl
@@ -38,6 +41,8 @@ PROTOCOL = 1
 INLINE_LIMIT = 32 * 1024  # a longer message travels in a memory file
 BY_FILE = b"@"
 
+LAST_SECONDS = 2.0  # before the deadline: TERM then, KILL at the deadline
+
 _TICK = 0.2  # how often the clock is compared while deadlines exist: it also notices a suspended machine
 LOCK_PATIENCE = 15.0  # seconds that an old keeper may take to end its last child
 _RESET = [signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXFSZ]
@@ -52,17 +57,21 @@ class Tree:
     """One main process and everything below it."""
 
     __slots__ = (
-        "cpu", "deadline", "grace", "key", "kill_at", "left", "mark", "memory", "orphans", "pid", "status", "why",
+        "cpu", "deadline", "extra", "grace", "key", "kill_at", "left", "mark", "memory", "orphans", "pid", "silenced",
+        "status", "why",
     )  # fmt: skip
 
-    def __init__(self, key: int, pid: int, mark: str, timeout: float | None, grace: float) -> None:
+    def __init__(self, key: int, pid: int, order: dict[str, Any]) -> None:
         self.key = key
         self.pid = pid
-        self.mark = mark
-        self.grace = grace
+        self.mark = order["env"].get(MARK, "")
+        self.grace = order.get("grace", 0.0)
+        timeout = order.get("timeout")
         self.deadline = None if timeout is None else _now() + timeout
+        self.extra = order.get("continue_for", 0.0)  # seconds it may live beyond the worker's deadline
         self.kill_at: float | None = None
-        self.why: str | None = None  # "timeout" or "ended" once its end was asked for
+        self.silenced = False  # its end was asked for because of the worker's deadline
+        self.why: str | None = None  # "timeout", "deadline" or "ended" once its end was asked for
         self.status: int | None = None  # the wait status of the main process once it has ended
         self.cpu = 0.0
         self.memory = 0
@@ -98,6 +107,7 @@ class Keeper:
         self._orphans: dict[int, Tree] = {}  # by pid
         self._laddered: set[int] = set()  # keys of trees with a deadline or a kill to come
         self._sweeping: dict[int, set[int]] = {}  # key of a tree → what was killed of it so far
+        self._until: float | None = None  # the worker's deadline, in boot-time seconds
         self._outgoing: list[list[Any]] = []
         self._nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._closed = False
@@ -124,6 +134,8 @@ class Keeper:
                     self._take()
             if self._laddered:
                 self._climb()
+            if self._until is not None and self._trees:
+                self._end_silenced(self._until)
             for key in tuple(self._sweeping):
                 self._sweep(key)
         self._end_everything()
@@ -154,6 +166,10 @@ class Keeper:
                 del descriptors[:count]
             elif verb == "sweep":
                 self._sweep(key)
+            elif verb == "until":
+                self._until = details[0]
+            elif verb == "extend" and key in self._trees:
+                self._trees[key].extra = details[0]
             elif key in self._trees and verb == "arm":
                 self._arm(self._trees[key], *details)
             elif key in self._trees and verb == "end":
@@ -180,7 +196,7 @@ class Keeper:
         except (OSError, ValueError) as error:
             self._say(["failed", key, getattr(error, "errno", 0) or 0, "argv", str(error)])
             return
-        tree = Tree(key, pid, order["env"].get(MARK, ""), order.get("timeout"), order.get("grace", 0.0))
+        tree = Tree(key, pid, order)
         self._trees[key] = self._mains[pid] = tree
         if tree.deadline is not None:
             self._laddered.add(key)
@@ -204,7 +220,9 @@ class Keeper:
             return 0.05
         steps = [self._trees[key].next_step() for key in self._laddered]
         soonest = min((step for step in steps if step is not None), default=None)
-        return None if soonest is None else min(_TICK, max(0.0, soonest - _now()))
+        if soonest is not None:
+            return min(_TICK, max(0.0, soonest - _now()))
+        return _TICK if self._until is not None and self._trees else None
 
     def _climb(self) -> None:
         now = _now()
@@ -215,6 +233,15 @@ class Keeper:
                 tree.kill_at = now + _TICK  # again until it is empty: it may be forking meanwhile
             elif tree.kill_at is None and tree.deadline is not None and now >= tree.deadline:
                 self._end(tree, "timeout", tree.grace)
+
+    def _end_silenced(self, until: float) -> None:
+        """End what may not live beyond the deadline: gently shortly before it, at once when it has passed."""
+        now = _now()
+        for tree in tuple(self._trees.values()):
+            last = until + tree.extra
+            if now >= last - LAST_SECONDS and not tree.silenced:
+                tree.silenced = True
+                self._end(tree, "deadline", max(0.0, last - now))
 
     def _end(self, tree: Tree, why: str, grace: float) -> None:
         """Ask the tree to end and make sure of it after `grace` seconds."""

@@ -65,7 +65,7 @@ class TreeOver(msgspec.Struct, frozen=True, array_like=True):
     signal: int | None
     cpu_seconds: float
     peak_memory: int
-    why: str | None  # "timeout", "ended" (we asked), None: by itself
+    why: str | None  # "timeout", "deadline" (the worker's), "ended" (we asked), None: by itself
     left: int  # processes that the main process left behind and that were killed
 
 
@@ -113,6 +113,7 @@ class KeeperLink:
         self._is_up = False
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._until: float | None = None
         self.restarts = 0
 
     @property
@@ -132,7 +133,7 @@ class KeeperLink:
     def spawn(self, order: dict[str, Any], descriptors: list[int], listener: Listener) -> int:
         """Start a tree and return its key; `descriptors` become `order["targets"]` and are closed here.
 
-        `order` has argv, env, cwd, targets and may have timeout and grace.
+        `order` has argv, env, cwd, targets and may have timeout, grace and continue_for (seconds beyond the deadline).
         """
         self._keys += 1
         key = self._keys
@@ -148,6 +149,15 @@ class KeeperLink:
     def end(self, key: int, grace: float) -> None:
         """End a tree: TERM now, KILL after `grace` seconds."""
         self._say(["end", key, grace])
+
+    def extend(self, key: int, seconds: float) -> None:
+        """Let a tree live so much longer than the worker's deadline."""
+        self._say(["extend", key, seconds])
+
+    def live_until(self, moment: float) -> None:
+        """End all trees at this moment (boot-time seconds) unless told of a later one."""
+        self._until = moment
+        self._say(["until", 0, moment])
 
     def sweep(self, key: int) -> None:
         """Kill everything of a tree but its main process; answered by Swept."""
@@ -312,6 +322,8 @@ class KeeperLink:
         if not self._closing:
             self._launch()
             self._listen_when_ready()
+            if self._until is not None:
+                self.live_until(self._until)
             self._flush()
 
     def _listen_when_ready(self) -> None:

@@ -1,7 +1,8 @@
-"""What the worker has to say: reports and output, in batches, kept until acknowledged.
+"""What the worker has to say: reports and output, in batches, kept until acknowledged, over whatever session there is.
 
 A batch leaves a few milliseconds after its first item, or at once when it is full. Output leaves before the reports
 that were made after it. While too much output is not yet acknowledged the gate is closed: pipes are read no further.
+Without a session batches are made all the same, so that they lie in the spool, and are sent when there is one.
 """
 
 import asyncio
@@ -10,24 +11,26 @@ from collections.abc import Callable
 from typing import Final
 
 from rota.core.model import OutputChunk
-from rota.wire.channel import WorkerChannel
-from rota.wire.messages import Output, Report, Reports
+from rota.wire.channel import ChannelClosed, WorkerChannel
+from rota.wire.messages import Finished, Held, Output, Report, Reports, Returned
 from rota.worker.pipes import Gate
+from rota.worker.spool import Spool
 
 LINGER: Final = 0.003
 FULL: Final = 256
 OUTPUT_WINDOW: Final = 8 * 1024 * 1024
 _BATCH: Final = 512
-_OUTPUT_BATCH: Final = 1024 * 1024
-_RESEND_AFTER: Final = 15.0
+_OUTPUT_BATCH: Final = 256 * 1024  # a larger message would keep reports waiting behind it
+_RESEND_AFTER: Final = 5.0  # seconds
 
 
 class Outbox:
     """Batches, sends, remembers and re-sends."""
 
-    def __init__(self, channel: WorkerChannel, gate: Gate, monotonic: Callable[[], float]) -> None:
-        self._channel = channel
+    def __init__(self, gate: Gate, spool: Spool, monotonic: Callable[[], float]) -> None:
+        self._channel: WorkerChannel | None = None
         self._gate = gate
+        self._spool = spool
         self._monotonic = monotonic
         self._reports: deque[Report] = deque()
         self._chunks: deque[tuple[OutputChunk, int]] = deque()
@@ -40,6 +43,18 @@ class Outbox:
         self._full = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
+
+    def recover(self) -> None:
+        """Take over what an earlier agent could not say."""
+        for message in self._spool.recover():
+            if isinstance(message, Reports):
+                self._keep_reports(message.items)
+            else:
+                weight = sum(_weight(chunk) for chunk in message.chunks)
+                self._output_weight += weight
+                self._keep_output(message.chunks, weight)
+            self._settled.clear()
+        self._spool.discard_recovered()
 
     def report(self, item: Report) -> None:
         """Send `item` soon."""
@@ -58,8 +73,17 @@ class Outbox:
         if self._output_weight > OUTPUT_WINDOW:
             self._gate.close()
 
+    def ended(self) -> tuple[Held, ...]:
+        """Attempts that are over, of which a server does not know yet."""
+        waiting = [item for _, batch in self._sent_reports.values() for item in batch.items] + list(self._reports)
+        return tuple(
+            Held(run_id=item.run_id, attempt=item.attempt, fence=item.fence)
+            for item in waiting
+            if isinstance(item, Finished | Returned)
+        )
+
     async def run(self) -> None:
-        """Send until cancelled or the channel closes."""
+        """Make batches, and send them while there is a session, until cancelled."""
         while True:
             await self._something.wait()
             if len(self._reports) < FULL:
@@ -75,16 +99,27 @@ class Outbox:
                 if not self._chunks:
                     await self._send_reports()
 
+    async def attach(self, channel: WorkerChannel) -> None:
+        """There is a session: say again what was not acknowledged, then go on."""
+        self._channel = channel
+        await self.resend(patience=0.0)
+
+    def detach(self) -> None:
+        """The session is over."""
+        self._channel = None
+
     def acknowledge_reports(self, sequence: int) -> None:
-        """All reports up to `sequence` are committed."""
-        for number in [number for number in self._sent_reports if number <= sequence]:
-            del self._sent_reports[number]
+        """The batch of reports with this number is committed."""
+        if self._sent_reports.pop(sequence, None) is not None:
+            self._spool.acknowledge(Reports, sequence)
         self._note_settled()
 
     def acknowledge_output(self, sequence: int) -> None:
-        """All output up to `sequence` is committed."""
-        for number in [number for number in self._sent_output if number <= sequence]:
-            self._output_weight -= self._sent_output.pop(number)[2]
+        """The batch of output with this number is committed."""
+        sent = self._sent_output.pop(sequence, None)
+        if sent is not None:
+            self._output_weight -= sent[2]
+            self._spool.acknowledge(Output, sequence)
         if not self._gate.is_open and self._output_weight < OUTPUT_WINDOW // 2:
             self._gate.open()
         self._note_settled()
@@ -93,26 +128,22 @@ class Outbox:
         """Send again what was sent longer than `patience` ago and never acknowledged, oldest first."""
         now = self._monotonic()
         for number, (sent, output, weight) in tuple(self._sent_output.items()):
-            if now - sent >= patience:
+            if now - sent >= patience and number in self._sent_output:
                 self._sent_output[number] = (now, output, weight)
-                await self._channel.send(output)
+                await self._send(output)
         for number, (sent, reports) in tuple(self._sent_reports.items()):
-            if now - sent >= patience:
+            if now - sent >= patience and number in self._sent_reports:
                 self._sent_reports[number] = (now, reports)
-                await self._channel.send(reports)
+                await self._send(reports)
 
     async def settled(self) -> None:
         """Wait until everything said has been acknowledged."""
         await self._settled.wait()
 
     async def _send_reports(self) -> None:
-        if not self._reports:
-            return
-        items = tuple(self._reports.popleft() for _ in range(min(_BATCH, len(self._reports))))
-        self._report_sequence += 1
-        batch = Reports(sequence=self._report_sequence, items=items)
-        self._sent_reports[batch.sequence] = (self._monotonic(), batch)
-        await self._channel.send(batch)
+        if self._reports:
+            items = tuple(self._reports.popleft() for _ in range(min(_BATCH, len(self._reports))))
+            await self._send(self._keep_reports(items))
 
     async def _send_output(self) -> None:
         chunks: list[OutputChunk] = []
@@ -121,13 +152,41 @@ class Outbox:
             chunk, cost = self._chunks.popleft()
             chunks.append(chunk)
             weight += cost
-        if not chunks:
-            return
+        if chunks:
+            await self._send(self._keep_output(tuple(chunks), weight))
+
+    def _keep_reports(self, items: tuple[Report, ...]) -> Reports:
+        """A batch with the next number, remembered and written down."""
+        self._report_sequence += 1
+        batch = Reports(sequence=self._report_sequence, items=items)
+        self._sent_reports[batch.sequence] = (self._monotonic(), batch)
+        self._spool.append(batch)
+        return batch
+
+    def _keep_output(self, chunks: tuple[OutputChunk, ...], weight: int) -> Output:
+        """A batch with the next number, remembered and written down."""
         self._output_sequence += 1
-        batch = Output(sequence=self._output_sequence, chunks=tuple(chunks))
+        batch = Output(sequence=self._output_sequence, chunks=chunks)
         self._sent_output[batch.sequence] = (self._monotonic(), batch, weight)
-        await self._channel.send(batch)
+        self._spool.append(batch)
+        return batch
+
+    async def _send(self, message: Reports | Output) -> None:
+        """Send while there is a session; that it ends is noticed by who receives on it."""
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            await channel.send(message)
+        except ChannelClosed:
+            if self._channel is channel:
+                self._channel = None
 
     def _note_settled(self) -> None:
         if not (self._reports or self._chunks or self._sent_reports or self._sent_output):
             self._settled.set()
+
+
+def _weight(chunk: OutputChunk) -> int:
+    """About what a chunk takes of the window."""
+    return sum(len(line.data) for line in chunk.lines)

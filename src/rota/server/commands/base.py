@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from random import Random, SystemRandom
 from typing import Final, Protocol, TypeVar
 
 from rota.clock import Clock
@@ -43,6 +44,7 @@ class Services:
     is_watched: Callable[[str], bool] = lambda source: False
     planning: asyncio.Lock = field(default_factory=asyncio.Lock)
     counters: asyncio.Lock = field(default_factory=asyncio.Lock)
+    rng: Random = field(default_factory=SystemRandom)
 
 
 class Command:
@@ -69,6 +71,10 @@ class Command:
                 if not error.facts.get("moved"):
                     raise
         return await attempt()
+
+    def _fresh_key(self) -> str:
+        """A key that no other run has."""
+        return f"{self._services.rng.getrandbits(64):016x}"
 
     def _audit(self, actor: Actor, verb: str, thing: str, detail: str = "") -> AuditEntry:
         """The audit entry of an act."""

@@ -1,7 +1,6 @@
 """Commands on runs: trigger, cancel, retry; and the ends that `overlap: replace` asks for."""
 
 import difflib
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -50,7 +49,9 @@ class RunCommands(Command):
             raise TooLarge(f"{len(requests)} triggers in one request; the most is {LARGEST_TRIGGER}")
         jobs = await self._store.jobs.get(list({request.full_name for request in requests}))
         now = self._clock.now()
-        results: list[Run | RotaError] = [_prepare(request, jobs, actor, now) for request in requests]
+        results: list[Run | RotaError] = [
+            _prepare(request, request.key or self._fresh_key(), jobs, actor, now) for request in requests
+        ]
         runs = [one for one in results if isinstance(one, Run)]
         audit = [self._audit(actor, "run.trigger", run.job, run.id) for run in runs]
         stored = iter(await self._store.runs.create(runs, audit) if runs else [])
@@ -93,7 +94,7 @@ class RunCommands(Command):
             detail = f"run {run_id} has not ended yet: {old.state.value}"
             raise Conflict(detail, hint=f"rota cancel {run_id} ends it", state=old.state.value)
         job = await self._job(old.job)
-        run = _new_run(job, Trigger.RETRY, secrets.token_hex(8), old.due, old.params, actor, self._clock.now())
+        run = _new_run(job, Trigger.RETRY, self._fresh_key(), old.due, old.params, actor, self._clock.now())
         run = replace(run, retry_of=old.id, nominal=old.nominal, key=key or "")
         created = await self._store.runs.create([run], [self._audit(actor, "run.retry", old.id, run.id)])
         self._services.wake()
@@ -130,7 +131,9 @@ class RunCommands(Command):
         return run
 
 
-def _prepare(request: TriggerRequest, jobs: Mapping[str, Job], actor: Actor, now: datetime) -> Run | RotaError:
+def _prepare(
+    request: TriggerRequest, key: str, jobs: Mapping[str, Job], actor: Actor, now: datetime
+) -> Run | RotaError:
     """The run a request asks for, or why there is none."""
     job = jobs.get(request.full_name)
     if job is None:
@@ -138,7 +141,6 @@ def _prepare(request: TriggerRequest, jobs: Mapping[str, Job], actor: Actor, now
     problem = _check_params(request) or _check_declared(request, job)
     if problem is not None:
         return problem
-    key = request.key or secrets.token_hex(8)
     params = {**job.spec.params, **request.params}
     run = _new_run(job, Trigger.MANUAL, key, request.at or now, params, actor, now)
     return replace(run, key=request.key or "")

@@ -18,6 +18,10 @@ class Executors:
         self.link = link
         self.of = of
 
+    def live_until(self, moment: float) -> None:
+        """End all processes at this moment (boot-time seconds) unless told of a later one."""
+        self.link.live_until(moment)
+
     async def close(self) -> None:
         """End everything; when it returns no process is left."""
         for executor in self.of.values():

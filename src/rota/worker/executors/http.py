@@ -64,6 +64,10 @@ class HttpExecutor:
         if task is not None:
             task.cancel()
 
+    def withdraw(self, attempt: Attempt) -> bool:
+        """What is accepted begins at once."""
+        return False
+
     def take_back(self, taken_before: float) -> list[Attempt]:
         """What is accepted begins at once."""
         return []

@@ -11,7 +11,7 @@ from typing import Final
 
 from rota.clock import Clock
 from rota.core.model import PythonTask, Usage
-from rota.worker.attempt import Attempt, Outcome, failed, rejected, timed_out
+from rota.worker.attempt import Attempt, Outcome, failed, rejected, silenced, timed_out
 from rota.worker.environment import (
     UserRefused,
     as_user,
@@ -68,25 +68,25 @@ class PythonExecutor:
         self._requeue(runner.take_back())
         self._dispatch()
 
-    def stop(self, attempt: Attempt, grace: float) -> None:
-        """Give it back if it has not begun, else end its process."""
-        if attempt in self._backlog:
-            self._backlog.remove(attempt)
-            attempt.give_back("cancelled before it started")
-            return
+    def withdraw(self, attempt: Attempt) -> bool:
+        """Take it out of the backlog, or out of the socket of the process that has not read it."""
         runner = self._at.get(attempt)
-        if runner is None:
-            return
-        runner.receive()
-        if attempt.is_over:
-            return
-        self._requeue(runner.take_back())
-        if attempt in self._backlog:
+        if runner is not None:
+            runner.receive()
+            self._requeue(runner.take_back())
+        found = attempt in self._backlog
+        if found:
             self._backlog.remove(attempt)
-            attempt.give_back("cancelled before it started")
-        else:
-            self._end(runner, grace)
         self._dispatch()
+        return found
+
+    def stop(self, attempt: Attempt, grace: float) -> None:
+        """End its process."""
+        runner = self._at.get(attempt)
+        if runner is not None and not attempt.is_over:
+            self._end(runner, grace)
+            self._requeue(runner.take_back())
+            self._dispatch()
 
     def take_back(self, taken_before: float) -> list[Attempt]:
         """Attempts for which no process became free."""
@@ -195,6 +195,8 @@ class PythonExecutor:
 
     def _begin(self, runner: RunnerProcess, attempt: Attempt) -> None:
         attempt.begin()
+        if attempt.order.continue_for:
+            self._link.extend(runner.key, attempt.order.continue_for)
         timeout = attempt.order.timeout
         if timeout is not None and timeout <= _SHORT_TIMEOUT:
             self._arm(runner, attempt)
@@ -250,6 +252,8 @@ class PythonExecutor:
         runner.done += 1
         took = max(0.0, answer.end - answer.begin)
         self._seconds += _WEIGHT * (took - self._seconds)
+        if attempt.order.continue_for:
+            self._link.extend(runner.key, 0.0)
         if runner.is_armed:
             runner.is_armed = False
             self._link.arm(runner.key, None, 0.0)
@@ -335,6 +339,8 @@ def _of_one(attempt: Attempt, outcome: Outcome, event: TreeEvent) -> Outcome:
     if not isinstance(event, TreeOver) or event.why is None:
         return outcome
     usage = outcome.usage
+    if event.why == "deadline":
+        return silenced(exit=event.exit, signal=event.signal, usage=usage)
     if attempt.stopping is not None:
         return attempt.stopped(exit=event.exit, signal=event.signal, usage=usage)
     if event.why == "timeout":

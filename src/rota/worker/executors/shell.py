@@ -4,7 +4,7 @@ import errno
 import os
 
 from rota.core.model import ShellTask, Usage
-from rota.worker.attempt import Attempt, Outcome, failed, rejected, timed_out
+from rota.worker.attempt import Attempt, Outcome, failed, rejected, silenced, timed_out
 from rota.worker.environment import (
     SHELL,
     Identity,
@@ -79,6 +79,10 @@ class ShellExecutor:
         if running is not None:
             self._link.end(running.key, grace)
 
+    def withdraw(self, attempt: Attempt) -> bool:
+        """What is accepted begins at once."""
+        return False
+
     def take_back(self, taken_before: float) -> list[Attempt]:
         """What is accepted begins at once."""
         return []
@@ -114,6 +118,7 @@ class ShellExecutor:
             "targets": targets,
             "timeout": order.timeout,
             "grace": order.kill_grace,
+            "continue_for": order.continue_for,
         }
         attempt.begin()
         running.key = self._link.spawn(details, descriptors, lambda event: self._happened(attempt, event))
@@ -153,6 +158,8 @@ def _outcome_of_end(attempt: Attempt, event: TreeOver) -> Outcome:
             f"{event.left} process(es) that the command had left running were ended: an attempt is over with its "
             "command. Put `wait` at the end of the command, or run daemons under a service manager."
         )
+    if event.why == "deadline":
+        return silenced(exit=event.exit, signal=event.signal, usage=usage)
     if event.why == "timeout":
         return timed_out(attempt.order.timeout, exit=event.exit, signal=event.signal, usage=usage)
     if event.why == "ended":
