@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from rota.core.errors import StoreUnusable
-from rota.stores.postgres.connection import Connection, Connector
-from rota.stores.postgres.lanes import Lane, close_quietly
+from rota.stores.postgres.connection import Connection
+from rota.stores.postgres.lanes import Lane
 
 OLDEST_VERSION: Final = 15
 _PATIENCE: Final = 3.0
@@ -59,24 +59,16 @@ def judge(settings: ServerSettings) -> Findings:
     return Findings(tuple(refusals), tuple(warnings))
 
 
-async def examine(connector: Connector) -> Findings:
-    """Look at a database that can be connected to."""
-    first = await connector.connect()
-    try:
-        found = judge(ServerSettings(*await first.fetchrow(_SETTINGS)))
-        second = await connector.connect()
-        try:
-            if not await _are_sessions(first, second):
-                pooled = (
-                    "a pooler stands before it that gives a connection away between two transactions: connect to the "
-                    "database itself, or through the pooler in session mode"
-                )
-                found = found._replace(refusals=(pooled, *found.refusals))
-        finally:
-            await close_quietly(second)
-    finally:
-        await close_quietly(first)
-    return found
+async def examine(first: Connection, second: Connection) -> Findings:
+    """Look at a database over two connections to it."""
+    found = judge(ServerSettings(*await first.fetchrow(_SETTINGS)))
+    if await _are_sessions(first, second):
+        return found
+    pooled = (
+        "a pooler stands before it that gives a connection away between two transactions: connect to the database "
+        "itself, or through the pooler in session mode"
+    )
+    return found._replace(refusals=(pooled, *found.refusals))
 
 
 def refuse(refusals: Sequence[str], where: str, *, unsafe: bool) -> None:

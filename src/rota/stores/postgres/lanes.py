@@ -51,6 +51,7 @@ class Lane:
         self._settings = settings
         self._search = search
         self._rng = rng or SystemRandom()
+        self._size = size
         self._free = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -74,6 +75,13 @@ class Lane:
         """The first value of the first row a statement gives; None without a row."""
         found = await self.rows(sql, *parameters)
         return found[0][0] if found else None
+
+    def adopt(self, connection: Connection) -> None:
+        """Take over a connection that was made with this lane's settings, as far as there is room for it."""
+        if len(self._idle) < self._size:
+            self._put_back(connection)
+        else:
+            connection.terminate()
 
     async def close(self) -> None:
         """Let end what is under way, then close the connections."""

@@ -12,6 +12,12 @@ from rota.core.errors import StoreUnusable
 from rota.stores.migrations import Migration, missing_steps, read_migrations
 from rota.stores.postgres.connection import Connection
 
+# However long it takes: others wait for it, and nothing else runs yet.
+_PATIENCE: Final = """
+SET LOCAL statement_timeout = 0;
+SET LOCAL lock_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0
+"""
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('rota migrations', 0))"
 _HAS_SCHEMA: Final = "SELECT to_regnamespace('rota') IS NOT NULL"
 _HAS_TABLES: Final = "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'rota'::regnamespace)"
@@ -60,6 +66,7 @@ async def _present(connection: Connection, where: str) -> dict[int, int]:
 async def _apply(connection: Connection, step: Migration, where: str) -> int:
     """One step in one transaction, unless another server has made it meanwhile; returns how many were made."""
     async with connection.transaction():
+        await connection.execute(_PATIENCE)
         await connection.execute(_LOCK)
         if step.number in await _present(connection, where):
             return 0

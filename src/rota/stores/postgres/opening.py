@@ -8,11 +8,11 @@ from rota.stores.postgres.access import PostgresAccess
 from rota.stores.postgres.alerts import PostgresAlerts
 from rota.stores.postgres.batches import SHARDS
 from rota.stores.postgres.checks import examine, refuse
-from rota.stores.postgres.connection import PATIENT, Connector
+from rota.stores.postgres.connection import Connection, Connector
 from rota.stores.postgres.failures import FOREIGN, mapped
 from rota.stores.postgres.held import PostgresHeld
 from rota.stores.postgres.jobs import PostgresJobs
-from rota.stores.postgres.lanes import Lanes, close_quietly, open_lanes
+from rota.stores.postgres.lanes import Lanes, open_lanes
 from rota.stores.postgres.leases import PostgresLeases
 from rota.stores.postgres.migrate import migrate
 from rota.stores.postgres.options import PostgresOptions
@@ -36,20 +36,43 @@ async def open_postgres(
     is not ours to prepare; StoreUnavailable when it cannot be reached now.
     """
     connector = Connector(url, options.application_name)
-    try:
-        findings = await examine(connector)
-        refuse(findings.refusals, connector.where, unsafe=options.unsafe)
-        for warning in findings.warnings:
-            warn(warning)
-        await _prepare(connector)
-    except FOREIGN as error:
-        raise mapped(error, connector.where) from error
     lanes = open_lanes(connector, options)
-    partitions = Partitions(lanes, options.days_ahead)
-    await partitions.make()
+    try:
+        for connection in await _prepare(connector, options, warn):
+            lanes.verbs.adopt(connection)
+        partitions = Partitions(lanes, options.days_ahead)
+        await partitions.make()
+    except BaseException:
+        await lanes.close()
+        raise
     signals = PostgresSignals(connector)
     signals.start()
     return _join(lanes, partitions, signals)
+
+
+async def _prepare(
+    connector: Connector, options: PostgresOptions, warn: Callable[[str], None]
+) -> tuple[Connection, Connection]:
+    """Look at the database and bring its schema up to date; returns the connections that took, for further use."""
+    first = await connector.connect()
+    try:
+        second = await connector.connect()
+    except BaseException:
+        first.terminate()
+        raise
+    try:
+        findings = await examine(first, second)
+        refuse(findings.refusals, connector.where, unsafe=options.unsafe)
+        for warning in findings.warnings:
+            warn(warning)
+        await migrate(first, connector.where)
+    except BaseException as error:
+        first.terminate()
+        second.terminate()
+        if isinstance(error, FOREIGN):
+            raise mapped(error, connector.where) from error
+        raise
+    return first, second
 
 
 def _join(lanes: Lanes, partitions: Partitions, signals: PostgresSignals) -> Store:
@@ -74,12 +97,3 @@ def _join(lanes: Lanes, partitions: Partitions, signals: PostgresSignals) -> Sto
         embedded=False,
         close=close,
     )
-
-
-async def _prepare(connector: Connector) -> None:
-    """Bring the schema up to date, on a connection that may take its time."""
-    connection = await connector.connect(PATIENT)
-    try:
-        await migrate(connection, connector.where)
-    finally:
-        await close_quietly(connection)
