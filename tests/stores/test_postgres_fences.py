@@ -123,6 +123,23 @@ async def test_of_two_takers_that_wait_for_each_other_one_wins(store: Store, url
     await second.close()
 
 
+async def test_a_taker_that_waits_while_the_leader_renews_gets_nothing(
+    store: Store, url: str, pass_time: PassTime
+) -> None:
+    for server in ("a", "b"):
+        await store.leases.join(make_server(server), 4.0)
+    assert await store.leases.take("a", {0: 0}) == {0: 1}
+    await pass_time(10)
+    await store.leases.renew("b", 4.0)
+    async with raw(url) as other:
+        await other.execute("BEGIN")
+        await other.fetch("SELECT rota_renew_1('a', 4000000)")
+        taking = asyncio.ensure_future(store.leases.take("b", {0: 1}))
+        await until_waiting(other)
+        await other.execute("COMMIT")
+        assert await taking == {}
+
+
 async def test_a_lease_that_ends_while_its_server_waits_takes_nothing(
     store: Store, url: str, pass_time: PassTime
 ) -> None:
@@ -167,6 +184,22 @@ async def test_a_connection_waits_for_an_assignment_to_the_session_before_it(sto
         await until_waiting(other)
         await other.execute("COMMIT")
         assert await connecting == 2
+
+
+async def test_a_twin_that_connects_while_another_waits_is_seen(store: Store, url: str) -> None:
+    await store.leases.join(make_server("server-1"), 100.0)
+    await store.sessions.connect(make_worker(boot_id="boot-0"))
+    await store.sessions.disconnect("w1", 1, NOON)
+    async with raw(url) as other:
+        await other.execute("BEGIN")
+        await other.fetch("SELECT * FROM rota_connect_1($1)", worker_row(make_worker(boot_id="boot-9")))
+        connecting = asyncio.ensure_future(store.sessions.connect(make_worker()))
+        await until_waiting(other)
+        await other.execute("COMMIT")
+        with pytest.raises(Conflict, match="another process named w1"):
+            await connecting
+    (row,) = await store.sessions.get()
+    assert (row.boot_id, row.session) == ("boot-9", 2)
 
 
 async def test_two_first_connections_of_one_name_do_not_both_come_in(store: Store, url: str) -> None:

@@ -323,6 +323,34 @@ async def test_a_record_that_comes_too_late_changes_nothing_at_all(store: Store)
     assert await store.access.audit_trail(5) == []
 
 
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_record_decided_on_an_older_version_changes_nothing(store: Store, ends: bool) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run, other = make_run(job), make_run(job, after(1))
+    await store.runs.create([run, other])
+    asked = replace(run, cancel=Reason(code="CANCELLED"), version=2)
+    await store.runs.record([RunChange(run=asked)], [], [])
+    stale = finished(run) if ends else replace(run, late_at=None, version=2)
+    with pytest.raises(Conflict) as caught:
+        await store.runs.record([RunChange(run=finished(other)), RunChange(run=stale)], [], [])
+    assert caught.value.facts["runs"] == (run.id,)
+    assert await store.runs.get([run.id, other.id]) == {run.id: asked, other.id: other}
+    assert await store.runs.assign([RunChange(run=stale)], {}) == set()
+    assert await store.runs.get([run.id]) == {run.id: asked}
+
+
+async def test_steps_of_one_run_that_do_not_follow_each_other_are_a_conflict(store: Store) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run = make_run(job)
+    await store.runs.create([run])
+    steps = [RunChange(run=finished(run)), RunChange(run=finished(run, RunState.FAILED))]
+    with pytest.raises(Conflict):
+        await store.runs.record(steps, [], [])
+    assert await store.runs.get([run.id]) == {run.id: run}
+
+
 async def test_a_batch_may_take_one_run_two_steps(store: Store) -> None:
     job = make_job()
     await add_jobs(store, job)

@@ -9,6 +9,11 @@
 -- job (its cursor, then its counters), run, each sorted by id. What a run's version or a session number must be is
 -- compared by the locking or writing command itself, which looks again at a row it had to wait for.
 --
+-- Rows are found by `id BETWEEN given.id AND given.id`, not by `=`. While a table is small the planner would rather
+-- read all of it and compare, and that plan is kept when the table has grown; for BETWEEN there is no other way than one
+-- step into the index for each element, whatever statistics say; ordering is by the element, so that no index is read
+-- for its order either. LATERAL with OFFSET 0 does the same for questions.
+--
 -- Batches come as arrays of the types below; callers sort them by id. Verbs say what they did NOT do, so that answers
 -- are small: a client that does not read must not keep a transaction from its end.
 
@@ -118,7 +123,7 @@ BEGIN
         last_run = s.last_run, last_state = s.last_state, last_due = s.last_due, last_finished = s.last_finished,
         last_success = s.last_success, late_since = s.late_since, version = s.version
     FROM unnest(p_stats) AS s
-    WHERE kept.job_id = s.job_id AND kept.version = s.version - 1;
+    WHERE kept.job_id BETWEEN s.job_id AND s.job_id AND kept.version = s.version - 1;
     GET DIAGNOSTICS v_changed = ROW_COUNT;
     IF v_changed < cardinality(p_stats) THEN
         INSERT INTO job_stats (
@@ -141,10 +146,10 @@ CREATE FUNCTION rota_moved_stats_1(p_stats stats_row_1[]) RETURNS uuid[]
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    PERFORM 1 FROM unnest(p_stats) AS s JOIN job_stats AS kept ON kept.job_id = s.job_id
-    ORDER BY kept.job_id FOR UPDATE OF kept;
+    PERFORM 1 FROM unnest(p_stats) AS s JOIN job_stats AS kept ON kept.job_id BETWEEN s.job_id AND s.job_id
+    ORDER BY s.job_id FOR UPDATE OF kept;
     RETURN ARRAY(
-        SELECT s.job_id FROM unnest(p_stats) AS s LEFT JOIN job_stats AS kept ON kept.job_id = s.job_id
+        SELECT s.job_id FROM unnest(p_stats) AS s LEFT JOIN job_stats AS kept ON kept.job_id BETWEEN s.job_id AND s.job_id
         WHERE coalesce(kept.version, 0) <> s.version - 1
     );
 END
@@ -164,10 +169,10 @@ DECLARE
 BEGIN
     v_left_out := ARRAY(
         SELECT wanted.id FROM unnest(p_ids) AS wanted (id)
-        WHERE EXISTS (SELECT 1 FROM runs_hot AS hot WHERE hot.id = wanted.id)
+        WHERE EXISTS (SELECT 1 FROM runs_hot AS hot WHERE hot.id BETWEEN wanted.id AND wanted.id)
             OR EXISTS (
                 SELECT 1 FROM runs_history AS past
-                WHERE past.id = wanted.id AND past.id >= v_low AND past.id <= v_high
+                WHERE past.id BETWEEN wanted.id AND wanted.id AND past.id BETWEEN v_low AND v_high
             )
     );
     RETURN QUERY SELECT known.id, known.id FROM unnest(v_left_out) AS known (id);
@@ -177,12 +182,16 @@ BEGIN
         WHERE r."key" <> '' AND r.id <> ALL (v_left_out)
         ON CONFLICT (job_id, "key") DO NOTHING;
         RETURN QUERY
-            SELECT r.id, kept.run_id FROM unnest(p_hot || p_past) AS r
-            JOIN run_keys AS kept ON kept.job_id = r.job_id AND kept."key" = r."key"
+            SELECT r.id, kept.run_id FROM unnest(p_hot || p_past) AS r CROSS JOIN LATERAL (
+                SELECT of_key.run_id FROM run_keys AS of_key
+                WHERE of_key.job_id = r.job_id AND of_key."key" = r."key" OFFSET 0
+            ) AS kept
             WHERE r."key" <> '' AND kept.run_id <> r.id AND r.id <> ALL (v_left_out);
         v_left_out := v_left_out || ARRAY(
-            SELECT r.id FROM unnest(p_hot || p_past) AS r
-            JOIN run_keys AS kept ON kept.job_id = r.job_id AND kept."key" = r."key"
+            SELECT r.id FROM unnest(p_hot || p_past) AS r CROSS JOIN LATERAL (
+                SELECT of_key.run_id FROM run_keys AS of_key
+                WHERE of_key.job_id = r.job_id AND of_key."key" = r."key" OFFSET 0
+            ) AS kept
             WHERE r."key" <> '' AND kept.run_id <> r.id
         );
     END IF;
@@ -239,7 +248,7 @@ BEGIN
                 = c.started, finished = c.finished, result = c.result, worker = c.worker, exit = c.exit, error =
                 c.error, version = c.version, withdrawn = c.withdrawn
             FROM unnest(p_kept) AS c
-            WHERE c.round = p_round AND hot.id = c.id AND hot.version = c.expected
+            WHERE c.round = p_round AND hot.id BETWEEN c.id AND c.id AND hot.version = c.expected
                 AND (c.state <> 'starting' OR c.worker = ANY (p_live))
                 AND (NOT c.alone OR NOT EXISTS (
                     SELECT 1 FROM runs_hot AS other
@@ -252,7 +261,7 @@ BEGIN
     IF cardinality(p_ended) > 0 THEN
         WITH gone AS (
             DELETE FROM runs_hot AS hot USING unnest(p_ended) AS c
-            WHERE c.round = p_round AND hot.id = c.id AND hot.version = c.expected
+            WHERE c.round = p_round AND hot.id BETWEEN c.id AND c.id AND hot.version = c.expected
                 AND (NOT c.alone OR NOT EXISTS (
                     SELECT 1 FROM runs_hot AS other
                     WHERE other.job_id = c.job_id AND other.released IS NOT NULL AND other.id <> c.id
@@ -294,13 +303,13 @@ BEGIN
             finished = c.finished, result = c.result, worker = c.worker, exit = c.exit, error = c.error, version =
             c.version, withdrawn = c.withdrawn
         FROM unnest(p_kept) AS c
-        WHERE hot.id = c.id AND hot.version = c.expected;
+        WHERE hot.id BETWEEN c.id AND c.id AND hot.version = c.expected;
         GET DIAGNOSTICS v_written = ROW_COUNT;
     END IF;
     IF cardinality(p_ended) > 0 THEN
         WITH gone AS (
             DELETE FROM runs_hot AS hot USING unnest(p_ended) AS c
-            WHERE hot.id = c.id AND hot.version = c.expected
+            WHERE hot.id BETWEEN c.id AND c.id AND hot.version = c.expected
             RETURNING
                 hot.id, hot.job_id, hot.job, hot.due, hot.nominal, hot."trigger", hot.created, hot.retry_of,
                 hot."key", hot.actor,
@@ -333,8 +342,8 @@ AS $$
 DECLARE
     v_jobs integer;
 BEGIN
-    PERFORM 1 FROM unnest(p_jobs) AS wanted (id) JOIN job_cursors AS at ON at.job_id = wanted.id
-    ORDER BY at.job_id FOR UPDATE OF at;
+    PERFORM 1 FROM unnest(p_jobs) AS wanted (id) JOIN job_cursors AS at ON at.job_id BETWEEN wanted.id AND wanted.id
+    ORDER BY wanted.id FOR UPDATE OF at;
     GET DIAGNOSTICS v_jobs = ROW_COUNT;
     IF v_jobs < cardinality(p_jobs) THEN
         RAISE foreign_key_violation USING MESSAGE = 'a run of a job that does not exist';
@@ -358,13 +367,14 @@ DECLARE
 BEGIN
     v_live := ARRAY(
         SELECT worker.name FROM unnest(p_workers, p_sessions) AS wanted (name, session)
-        JOIN workers AS worker ON worker.name = wanted.name
+        JOIN workers AS worker ON worker.name BETWEEN wanted.name AND wanted.name
         WHERE worker.session = wanted.session AND worker.disconnected IS NULL
-        ORDER BY worker.name FOR SHARE OF worker
+        ORDER BY wanted.name FOR SHARE OF worker
     );
     IF cardinality(p_alone) > 0 THEN
-        PERFORM 1 FROM unnest(p_alone) AS wanted (id) JOIN job_cursors AS at ON at.job_id = wanted.id
-        ORDER BY at.job_id FOR UPDATE OF at;
+        PERFORM 1 FROM unnest(p_alone) AS wanted (id)
+        JOIN job_cursors AS at ON at.job_id BETWEEN wanted.id AND wanted.id
+        ORDER BY wanted.id FOR UPDATE OF at;
     END IF;
     FOR v_round IN 0 .. p_rounds LOOP
         v_written := v_written || rota_write_changes_1(p_kept, p_ended, v_round, v_live);
@@ -402,7 +412,7 @@ BEGIN
         END IF;
     EXCEPTION WHEN SQLSTATE 'RT001' THEN  -- with this block, everything in it is undone
         moved_runs := ARRAY(
-            SELECT c.id FROM unnest(p_kept || p_ended) AS c LEFT JOIN runs_hot AS hot ON hot.id = c.id
+            SELECT c.id FROM unnest(p_kept || p_ended) AS c LEFT JOIN runs_hot AS hot ON hot.id BETWEEN c.id AND c.id
             WHERE hot.version IS DISTINCT FROM c.expected
         );
         moved_jobs := rota_moved_stats_1(p_stats);
@@ -428,20 +438,22 @@ DECLARE
     v_server text;
     v_now bigint;
 BEGIN
-    PERFORM 1 FROM unnest(p_servers) AS wanted (id) JOIN servers AS server ON server.id = wanted.id
-    ORDER BY server.id FOR SHARE OF server;
-    PERFORM 1 FROM unnest(p_workers) AS wanted (name) JOIN workers AS worker ON worker.name = wanted.name
-    ORDER BY worker.name FOR SHARE OF worker;
+    PERFORM 1 FROM unnest(p_servers) AS wanted (id)
+    JOIN servers AS server ON server.id BETWEEN wanted.id AND wanted.id
+    ORDER BY wanted.id FOR SHARE OF server;
+    PERFORM 1 FROM unnest(p_workers) AS wanted (name)
+    JOIN workers AS worker ON worker.name BETWEEN wanted.name AND wanted.name
+    ORDER BY wanted.name FOR SHARE OF worker;
     IF EXISTS (
         SELECT 1 FROM unnest(p_workers, p_sessions) AS wanted (name, session)
-        LEFT JOIN workers AS worker ON worker.name = wanted.name
+        LEFT JOIN workers AS worker ON worker.name BETWEEN wanted.name AND wanted.name
         WHERE worker.session IS DISTINCT FROM wanted.session
     ) THEN
         RETURN 'session';
     END IF;
     v_now := rota_now();
     SELECT server.id FROM unnest(p_servers, p_lapsed) AS wanted (id, micros)
-    JOIN servers AS server ON server.id = wanted.id
+    JOIN servers AS server ON server.id BETWEEN wanted.id AND wanted.id
     WHERE server.lease_until + wanted.micros > v_now
     LIMIT 1 INTO v_server;
     RETURN 'server ' || v_server;
@@ -464,22 +476,24 @@ DECLARE
     v_left_out uuid[] := '{}';
 BEGIN
     PERFORM 1 FROM unnest(p_shards, p_epochs) AS wanted (shard, epoch)
-    JOIN shards AS led ON led.shard = wanted.shard AND led.epoch = wanted.epoch
-    ORDER BY led.shard FOR SHARE OF led;
+    JOIN shards AS led ON led.shard BETWEEN wanted.shard AND wanted.shard AND led.epoch = wanted.epoch
+    ORDER BY wanted.shard FOR SHARE OF led;
     GET DIAGNOSTICS v_current = ROW_COUNT;
     IF v_current < cardinality(p_shards) THEN
         RETURN NULL;
     END IF;
     IF cardinality(p_stats) > 0 THEN
-        PERFORM 1 FROM unnest(p_stats) AS s JOIN job_cursors AS at ON at.job_id = s.job_id
-        ORDER BY at.job_id FOR UPDATE OF at;
+        PERFORM 1 FROM unnest(p_stats) AS s JOIN job_cursors AS at ON at.job_id BETWEEN s.job_id AND s.job_id
+        ORDER BY s.job_id FOR UPDATE OF at;
         v_moved := rota_moved_stats_1(p_stats);
     END IF;
     WITH moved AS (
         UPDATE job_cursors AS at SET
             version = p.expected + 1, cursor = p.cursor, next_at = p.next_at, pause = p.pause, broken = p.broken
         FROM unnest(p_plans) AS p
-        WHERE at.job_id = p.job_id AND at.version = p.expected AND at.deleted IS NULL AND p.job_id <> ALL (v_moved)
+        WHERE at.job_id BETWEEN p.job_id AND p.job_id AND at.version = p.expected
+            AND coalesce(at.deleted, -1) = -1  -- IS NULL would invite it to read a partial index from end to end
+            AND p.job_id <> ALL (v_moved)
         RETURNING at.job_id
     )
     SELECT coalesce(array_agg(job_id), '{}') FROM moved INTO v_taken;
@@ -523,14 +537,15 @@ DECLARE
     v_moved uuid[] := '{}';
     v_conflicts text[];
 BEGIN
-    PERFORM 1 FROM unnest(p_writes) AS w JOIN job_cursors AS at ON at.job_id = w.id
-    ORDER BY at.job_id FOR UPDATE OF at;
+    PERFORM 1 FROM unnest(p_writes) AS w JOIN job_cursors AS at ON at.job_id BETWEEN w.id AND w.id
+    ORDER BY w.id FOR UPDATE OF at;
     GET DIAGNOSTICS v_locked = ROW_COUNT;
     IF cardinality(p_stats) > 0 THEN
         v_moved := rota_moved_stats_1(p_stats);
     END IF;
     v_conflicts := ARRAY(
-        SELECT w.full_name FROM unnest(p_writes) WITH ORDINALITY AS w LEFT JOIN job_cursors AS at ON at.job_id = w.id
+        SELECT w.full_name FROM unnest(p_writes) WITH ORDINALITY AS w
+        LEFT JOIN job_cursors AS at ON at.job_id BETWEEN w.id AND w.id
         WHERE w.id = ANY (v_moved)
             OR (w.expected <> coalesce(at.version, 0) AND NOT (w.expected = 0 AND at.deleted IS NOT NULL))
         ORDER BY w.ordinality
@@ -541,11 +556,11 @@ BEGIN
     UPDATE job_cursors AS at SET
         shard = w.shard, version = w.version, cursor = w.cursor, next_at = w.next_at, pause = w.pause,
         broken = w.broken, deleted = w.deleted
-    FROM unnest(p_writes) AS w WHERE at.job_id = w.id;
+    FROM unnest(p_writes) AS w WHERE at.job_id BETWEEN w.id AND w.id;
     IF v_locked < cardinality(p_writes) THEN
         INSERT INTO job_cursors (job_id, shard, version, cursor, next_at, pause, broken, deleted)
         SELECT w.id, w.shard, w.version, w.cursor, w.next_at, w.pause, w.broken, w.deleted FROM unnest(p_writes) AS w
-        WHERE NOT EXISTS (SELECT 1 FROM job_cursors AS at WHERE at.job_id = w.id)
+        WHERE NOT EXISTS (SELECT 1 FROM job_cursors AS at WHERE at.job_id BETWEEN w.id AND w.id)
         ON CONFLICT (job_id) DO NOTHING;
         GET DIAGNOSTICS v_new = ROW_COUNT;
         IF v_locked + v_new < cardinality(p_writes) THEN

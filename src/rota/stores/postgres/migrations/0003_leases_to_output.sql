@@ -70,10 +70,11 @@ CREATE FUNCTION rota_release_1(p_id text, p_shards integer[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    PERFORM 1 FROM unnest(p_shards) AS given (shard) JOIN shards AS led ON led.shard = given.shard
-    ORDER BY led.shard FOR UPDATE OF led;
+    PERFORM 1 FROM unnest(p_shards) AS given (shard)
+    JOIN shards AS led ON led.shard BETWEEN given.shard AND given.shard
+    ORDER BY given.shard FOR UPDATE OF led;
     UPDATE shards AS led SET server = '' FROM unnest(p_shards) AS given (shard)
-    WHERE led.shard = given.shard AND led.server = p_id;
+    WHERE led.shard BETWEEN given.shard AND given.shard AND led.server = p_id;
 END
 $$;
 
@@ -88,8 +89,9 @@ BEGIN
     WHERE server.id = p_id
         OR server.id IN (SELECT led.server FROM shards AS led WHERE led.shard = ANY (p_shards))
     ORDER BY server.id FOR SHARE OF server;
-    PERFORM 1 FROM unnest(p_shards) AS wanted (shard) JOIN shards AS led ON led.shard = wanted.shard
-    ORDER BY led.shard FOR UPDATE OF led;
+    PERFORM 1 FROM unnest(p_shards) AS wanted (shard)
+    JOIN shards AS led ON led.shard BETWEEN wanted.shard AND wanted.shard
+    ORDER BY wanted.shard FOR UPDATE OF led;
     v_now := rota_now();
     IF NOT EXISTS (SELECT 1 FROM servers AS me WHERE me.id = p_id AND me.lease_until > v_now) THEN
         RETURN;
@@ -98,7 +100,7 @@ BEGIN
     RETURN QUERY
         UPDATE shards AS led SET server = p_id, epoch = led.epoch + 1
         FROM unnest(p_shards, p_epochs) AS wanted (shard, epoch)
-        WHERE led.shard = wanted.shard AND led.epoch = wanted.epoch
+        WHERE led.shard BETWEEN wanted.shard AND wanted.shard AND led.epoch = wanted.epoch
             AND NOT EXISTS (SELECT 1 FROM servers AS leader WHERE leader.id = led.server AND leader.lease_until > v_now)
         RETURNING led.shard::integer, led.epoch;
 END
@@ -186,9 +188,10 @@ CREATE FUNCTION rota_put_login_1(
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    DELETE FROM logins WHERE digest IN (
-        SELECT digest FROM logins WHERE expires <= p_created ORDER BY digest FOR UPDATE SKIP LOCKED
-    );
+    DELETE FROM logins USING (
+        SELECT digest FROM logins WHERE expires <= p_created ORDER BY expires FOR UPDATE SKIP LOCKED
+    ) AS old
+    WHERE logins.digest BETWEEN old.digest AND old.digest;
     INSERT INTO logins (digest, kind, token_id, created, expires, csrf)
     VALUES (p_digest, p_kind, p_token_id, p_created, p_expires, p_csrf)
     ON CONFLICT (digest) DO UPDATE SET
@@ -205,9 +208,10 @@ CREATE FUNCTION rota_remember_1(
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    DELETE FROM answers WHERE ("key", actor) IN (
-        SELECT "key", actor FROM answers WHERE created < p_keep_after ORDER BY "key", actor FOR UPDATE SKIP LOCKED
-    );
+    DELETE FROM answers USING (
+        SELECT "key", actor FROM answers WHERE created < p_keep_after ORDER BY created FOR UPDATE SKIP LOCKED
+    ) AS old
+    WHERE answers."key" BETWEEN old."key" AND old."key" AND answers.actor = old.actor;
     INSERT INTO answers ("key", actor, request_digest, status, body, created)
     VALUES (p_key, p_actor, p_request_digest, p_status, p_body, p_created)
     ON CONFLICT ("key", actor) DO NOTHING;
@@ -230,7 +234,7 @@ BEGIN
     ON CONFLICT (run_id, attempt, sequence) DO NOTHING;
     DELETE FROM output AS kept USING unnest(p_chunks) AS c
     WHERE c.sequence > 0
-        AND kept.run_id = c.run_id AND kept.attempt = c.attempt AND kept.sequence = c.sequence
+        AND kept.run_id BETWEEN c.run_id AND c.run_id AND kept.attempt = c.attempt AND kept.sequence = c.sequence
         AND EXISTS (
             SELECT 1 FROM output AS merged
             WHERE merged.run_id = c.run_id AND merged.attempt = c.attempt AND merged.sequence < c.sequence
@@ -283,23 +287,25 @@ BEGIN
             SELECT id FROM runs_history WHERE id < v_bound AND finished < p_before
             ORDER BY id LIMIT p_limit FOR UPDATE SKIP LOCKED
         );
-        DELETE FROM gaps WHERE (job_id, until, "after") IN (
+        DELETE FROM gaps USING (
             SELECT job_id, until, "after" FROM gaps WHERE until < p_before
             ORDER BY until LIMIT p_limit FOR UPDATE SKIP LOCKED
-        );
+        ) AS old
+        WHERE gaps.job_id BETWEEN old.job_id AND old.job_id AND gaps.until = old.until AND gaps."after" = old."after";
     ELSE
         v_ids := ARRAY(
             SELECT id FROM runs_history WHERE job_id = p_job AND finished < p_before
             ORDER BY due LIMIT p_limit FOR UPDATE SKIP LOCKED
         );
-        DELETE FROM gaps WHERE (job_id, until, "after") IN (
+        DELETE FROM gaps USING (
             SELECT job_id, until, "after" FROM gaps WHERE job_id = p_job AND until < p_before
             ORDER BY until LIMIT p_limit FOR UPDATE SKIP LOCKED
-        );
+        ) AS old
+        WHERE gaps.job_id BETWEEN old.job_id AND old.job_id AND gaps.until = old.until AND gaps."after" = old."after";
     END IF;
-    DELETE FROM output USING unnest(v_ids) AS gone (id) WHERE output.run_id = gone.id;
-    DELETE FROM run_keys USING unnest(v_ids) AS gone (id) WHERE run_keys.run_id = gone.id;
-    DELETE FROM runs_history USING unnest(v_ids) AS gone (id) WHERE runs_history.id = gone.id;
+    DELETE FROM output USING unnest(v_ids) AS gone (id) WHERE output.run_id BETWEEN gone.id AND gone.id;
+    DELETE FROM run_keys USING unnest(v_ids) AS gone (id) WHERE run_keys.run_id BETWEEN gone.id AND gone.id;
+    DELETE FROM runs_history USING unnest(v_ids) AS gone (id) WHERE runs_history.id BETWEEN gone.id AND gone.id;
     RETURN cardinality(v_ids);
 END
 $$;
@@ -312,17 +318,21 @@ DECLARE
     v_deleted integer;
 BEGIN
     IF p_job IS NULL THEN
-        DELETE FROM output WHERE (run_id, attempt, sequence) IN (
+        DELETE FROM output USING (
             SELECT run_id, attempt, sequence FROM output WHERE run_id < p_bound
             ORDER BY run_id LIMIT p_limit FOR UPDATE SKIP LOCKED
-        );
+        ) AS old
+        WHERE output.run_id BETWEEN old.run_id AND old.run_id AND output.attempt = old.attempt
+            AND output.sequence = old.sequence;
     ELSE
-        DELETE FROM output WHERE (run_id, attempt, sequence) IN (
+        DELETE FROM output USING (
             SELECT kept.run_id, kept.attempt, kept.sequence
-            FROM runs_history AS past JOIN output AS kept ON kept.run_id = past.id
+            FROM runs_history AS past JOIN output AS kept ON kept.run_id BETWEEN past.id AND past.id
             WHERE past.job_id = p_job AND past.id < p_bound
             LIMIT p_limit FOR UPDATE OF kept SKIP LOCKED
-        );
+        ) AS old
+        WHERE output.run_id BETWEEN old.run_id AND old.run_id AND output.attempt = old.attempt
+            AND output.sequence = old.sequence;
     END IF;
     GET DIAGNOSTICS v_deleted = ROW_COUNT;
     RETURN v_deleted;

@@ -14,7 +14,7 @@ UPDATE notices AS notice SET
     state = new.state, tries = new.tries, next_try = new.next_try, sent = new.sent, error = new.error
 FROM unnest($1::text[], $2::text[], $3::integer[], $4::bigint[], $5::bigint[], $6::text[])
     AS new (id, state, tries, next_try, sent, error)
-WHERE notice.id = new.id;
+WHERE notice.id BETWEEN new.id AND new.id;
 
 -- name: recent
 SELECT id, event, route, created, thread, job, run_id, facts, state, tries, next_try, sent, error FROM notices
@@ -34,10 +34,11 @@ SELECT key, detail, since, hint FROM conditions ORDER BY since, key;
 
 -- name: prune
 WITH gone AS (
-    DELETE FROM notices WHERE id IN (
+    DELETE FROM notices USING (
         SELECT id FROM notices WHERE created < $1 AND state <> 'pending'
         ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED
-    )
-    RETURNING id
+    ) AS old
+    WHERE notices.id BETWEEN old.id AND old.id
+    RETURNING notices.id
 )
 SELECT count(*) FROM gone;

@@ -24,7 +24,7 @@ WITH piece AS MATERIALIZED (
     ORDER BY piece.next_at, piece.job_id LIMIT $4
 )
 SELECT job.*, EXISTS (SELECT 1 FROM cut) AND (SELECT count(*) FROM chosen) < $4 AS short
-FROM chosen JOIN jobs_1 AS job ON job.id = chosen.job_id
+FROM chosen CROSS JOIN LATERAL (SELECT * FROM jobs_1 WHERE jobs_1.id = chosen.job_id OFFSET 0) AS job
 ORDER BY chosen.next_at, chosen.job_id;
 
 -- name: next_due
@@ -36,17 +36,27 @@ FROM unnest($1::smallint[]) AS led (shard) CROSS JOIN LATERAL (
 ) AS first;
 
 -- name: by_name
-SELECT job.* FROM unnest($1::text[]) AS wanted (full_name) JOIN jobs_1 AS job ON job.full_name = wanted.full_name
+SELECT job.* FROM unnest($1::text[]) AS wanted (full_name) CROSS JOIN LATERAL (
+    SELECT * FROM jobs_1 WHERE jobs_1.full_name = wanted.full_name OFFSET 0
+) AS job
 WHERE job.deleted IS NULL;
 
 -- name: by_name_with_deleted
-SELECT job.* FROM unnest($1::text[]) AS wanted (full_name) JOIN jobs_1 AS job ON job.full_name = wanted.full_name;
+SELECT job.* FROM unnest($1::text[]) AS wanted (full_name) CROSS JOIN LATERAL (
+    SELECT * FROM jobs_1 WHERE jobs_1.full_name = wanted.full_name OFFSET 0
+) AS job;
 
 -- name: by_id
-SELECT job.* FROM unnest($1::uuid[]) AS wanted (id) JOIN jobs_1 AS job ON job.id = wanted.id;
+SELECT job.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT * FROM jobs_1 WHERE jobs_1.id = wanted.id OFFSET 0
+) AS job;
 
 -- name: by_source
-SELECT * FROM jobs_1 WHERE source = $1 AND deleted IS NULL ORDER BY full_name;
+SELECT job.* FROM (SELECT id FROM jobs WHERE source = $1 OFFSET 0) AS found CROSS JOIN LATERAL (
+    SELECT * FROM jobs_1 WHERE jobs_1.id = found.id OFFSET 0
+) AS job
+WHERE job.deleted IS NULL
+ORDER BY job.full_name;
 
 -- name: all
 SELECT * FROM jobs_1 WHERE deleted IS NULL ORDER BY full_name;
@@ -55,20 +65,30 @@ SELECT * FROM jobs_1 WHERE deleted IS NULL ORDER BY full_name;
 SELECT job.*
 FROM (
     SELECT job_id FROM job_cursors WHERE shard = $1 AND job_id > $2 AND deleted IS NULL ORDER BY job_id LIMIT $3
-) AS at JOIN jobs_1 AS job ON job.id = at.job_id
+) AS at CROSS JOIN LATERAL (SELECT * FROM jobs_1 WHERE jobs_1.id = at.job_id OFFSET 0) AS job
 ORDER BY at.job_id;
 
 -- name: specs
 SELECT kept.job_id, kept.revision, kept.spec
 FROM unnest($1::uuid[], $2::integer[]) AS wanted (job_id, revision)
-JOIN revisions AS kept ON kept.job_id = wanted.job_id AND kept.revision = wanted.revision;
+CROSS JOIN LATERAL (
+    SELECT job_id, revision, spec FROM revisions AS one
+    WHERE one.job_id = wanted.job_id AND one.revision = wanted.revision OFFSET 0
+) AS kept;
 
 -- name: revisions
 SELECT job_id, revision, spec, changed, actor, source FROM revisions
 WHERE job_id = $1 ORDER BY revision DESC LIMIT $2;
 
 -- name: keeping
-SELECT * FROM jobs_1 WHERE keeps ORDER BY full_name;
+SELECT job.* FROM (SELECT id FROM jobs WHERE keeps OFFSET 0) AS found CROSS JOIN LATERAL (
+    SELECT * FROM jobs_1 WHERE jobs_1.id = found.id OFFSET 0
+) AS job
+ORDER BY job.full_name;
 
 -- name: at_start
-SELECT * FROM jobs_1 WHERE at_start AND deleted IS NULL AND pause IS NULL ORDER BY full_name;
+SELECT job.* FROM (SELECT id FROM jobs WHERE at_start OFFSET 0) AS found CROSS JOIN LATERAL (
+    SELECT * FROM jobs_1 WHERE jobs_1.id = found.id OFFSET 0
+) AS job
+WHERE job.deleted IS NULL AND job.pause IS NULL
+ORDER BY job.full_name;

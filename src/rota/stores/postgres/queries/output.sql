@@ -21,8 +21,8 @@ SELECT coalesce(sum(lines), 0)::bigint, coalesce(sum(bytes), 0)::bigint FROM out
 
 -- name: pieces
 SELECT kept.run_id, kept.attempt, kept.sequence, kept.last_sequence, kept.bytes
-FROM unnest($1::uuid[]) AS wanted (id) JOIN output AS kept ON kept.run_id = wanted.id
-ORDER BY kept.run_id, kept.attempt, kept.sequence;
+FROM unnest($1::uuid[]) AS wanted (id) JOIN output AS kept ON kept.run_id BETWEEN wanted.id AND wanted.id
+ORDER BY wanted.id, kept.attempt, kept.sequence;
 
 -- name: group
 SELECT run_id, attempt, sequence, last_sequence, first_line, lines, "offset", bytes, compressed, data FROM output

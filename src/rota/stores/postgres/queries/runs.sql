@@ -10,10 +10,11 @@ SELECT fenced, moved_runs, moved_jobs FROM rota_record_1($1, $2, $3, $4, $5, $6,
 -- name: by_id
 -- Hot ones and past ones on one snapshot: a run that moves meanwhile is in one of them. The bounds spare the partitions
 -- of other days.
-SELECT hot.* FROM unnest($1::uuid[]) AS wanted (id) JOIN runs_hot_1 AS hot ON hot.id = wanted.id
+SELECT hot.* FROM unnest($1::uuid[]) AS wanted (id) JOIN runs_hot_1 AS hot ON hot.id BETWEEN wanted.id AND wanted.id
 UNION ALL
-SELECT past.* FROM unnest($1::uuid[]) AS wanted (id) JOIN runs_history_1 AS past ON past.id = wanted.id
-WHERE past.id >= $2 AND past.id <= $3;
+SELECT past.* FROM unnest($1::uuid[]) AS wanted (id)
+JOIN runs_history_1 AS past ON past.id BETWEEN wanted.id AND wanted.id
+WHERE past.id BETWEEN $2 AND $3;
 
 -- name: waiting
 -- The first of each kind and shard, in order of their index; of each kind those that no row left out can come before,
@@ -54,14 +55,16 @@ WITH RECURSIVE queue (kind, shard) AS (
     SELECT ready_at, id FROM sure WHERE place <= most ORDER BY ready_at, id LIMIT $6
 ), runs AS MATERIALIZED (
     SELECT hot.*, row_number() OVER (PARTITION BY hot.job_id ORDER BY hot.ready_at, hot.id) AS of_job
-    FROM chosen JOIN runs_hot_1 AS hot ON hot.id = chosen.id
+    FROM chosen JOIN runs_hot_1 AS hot ON hot.id BETWEEN chosen.id AND chosen.id
 )
 SELECT runs.*, EXISTS (
         SELECT 1 FROM cut WHERE (SELECT count(*) FROM sure WHERE sure.kind = cut.kind) < (
             SELECT least(max(asked.most), $6) FROM asked WHERE asked.kind = cut.kind
         )
     ) AS short, job.*
-FROM runs LEFT JOIN jobs_1 AS job ON job.id = runs.job_id AND runs.of_job = 1
+FROM runs LEFT JOIN LATERAL (
+    SELECT * FROM jobs_1 WHERE jobs_1.id = runs.job_id AND runs.of_job = 1 OFFSET 0
+) AS job ON TRUE
 ORDER BY runs.ready_at, runs.id;
 
 -- name: next_ready
@@ -83,27 +86,33 @@ FROM queue CROSS JOIN LATERAL (
 WHERE $2::smallint[] IS NULL OR queue.shard = ANY ($2);
 
 -- name: holders
-SELECT hot.* FROM unnest($1::uuid[]) AS wanted (job_id) JOIN runs_hot_1 AS hot ON hot.job_id = wanted.job_id
-WHERE hot.released IS NOT NULL
-ORDER BY hot.due, hot.id;
+SELECT held.* FROM unnest($1::uuid[]) AS wanted (job_id) CROSS JOIN LATERAL (
+    SELECT * FROM runs_hot_1 AS hot WHERE hot.job_id = wanted.job_id AND hot.released IS NOT NULL OFFSET 0
+) AS held
+ORDER BY held.due, held.id;
 
 -- name: reported
 -- The hot rows among these runs, each job and its counters with its first run.
 WITH runs AS MATERIALIZED (
     SELECT hot.*, row_number() OVER (PARTITION BY hot.job_id ORDER BY hot.id) AS of_job
-    FROM unnest($1::uuid[]) AS wanted (id) JOIN runs_hot_1 AS hot ON hot.id = wanted.id
+    FROM unnest($1::uuid[]) AS wanted (id) JOIN runs_hot_1 AS hot ON hot.id BETWEEN wanted.id AND wanted.id
 )
 SELECT runs.*, job.*, kept.*
 FROM runs
-LEFT JOIN jobs_1 AS job ON job.id = runs.job_id AND runs.of_job = 1
-LEFT JOIN job_stats_1 AS kept ON kept.job_id = runs.job_id AND runs.of_job = 1;
+LEFT JOIN LATERAL (SELECT * FROM jobs_1 WHERE jobs_1.id = runs.job_id AND runs.of_job = 1 OFFSET 0) AS job ON TRUE
+LEFT JOIN LATERAL (
+    SELECT * FROM job_stats_1 WHERE job_stats_1.job_id = runs.job_id AND runs.of_job = 1 OFFSET 0
+) AS kept ON TRUE;
 
 -- name: unfinished
-SELECT hot.* FROM unnest($1::uuid[]) AS wanted (job_id) JOIN runs_hot_1 AS hot ON hot.job_id = wanted.job_id
-ORDER BY hot.due, hot.id;
+SELECT held.* FROM unnest($1::uuid[]) AS wanted (job_id) CROSS JOIN LATERAL (
+    SELECT * FROM runs_hot_1 AS hot WHERE hot.job_id = wanted.job_id OFFSET 0
+) AS held
+ORDER BY held.due, held.id;
 
 -- name: stats
-SELECT kept.* FROM unnest($1::uuid[]) AS wanted (job_id) JOIN job_stats_1 AS kept ON kept.job_id = wanted.job_id;
+SELECT kept.* FROM unnest($1::uuid[]) AS wanted (job_id) JOIN job_stats_1 AS kept
+    ON kept.job_id BETWEEN wanted.job_id AND wanted.job_id;
 
 -- name: late
 SELECT * FROM runs_hot_1 WHERE late_at IS NOT NULL AND late_at <= $1 ORDER BY late_at LIMIT $2;

@@ -24,15 +24,15 @@ ORDER BY worker.name LIMIT $2;
 UPDATE workers AS worker SET
     last_seen = greatest(worker.last_seen, sign.at), draining = sign.draining, clock_offset = sign.clock_offset
 FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::double precision[]) AS sign (name, at, draining, clock_offset)
-WHERE worker.name = sign.name;
+WHERE worker.name BETWEEN sign.name AND sign.name;
 
 -- name: some
 SELECT
     worker.name, worker.boot_id, worker.session, worker.server, worker.version, worker.labels, worker.capacity,
     worker.cpus, worker.memory, worker.connected, worker.last_seen, worker.disconnected, worker.draining,
     worker.clock_offset, worker.settled
-FROM unnest($1::text[]) AS wanted (name) JOIN workers AS worker ON worker.name = wanted.name
-ORDER BY worker.name;
+FROM unnest($1::text[]) AS wanted (name) JOIN workers AS worker ON worker.name BETWEEN wanted.name AND wanted.name
+ORDER BY wanted.name;
 
 -- name: all
 SELECT
