@@ -1,6 +1,7 @@
 """The PostgreSQL schema: migrations, columns, constraints, and that no verb scans or sorts what may be large."""
 
 import asyncio
+import itertools
 import re
 from collections.abc import AsyncIterator
 from importlib import resources
@@ -221,8 +222,31 @@ async def test_a_database_that_needs_a_newer_server_is_refused_untouched(url: st
 
 # ── the cost of questions ────────────────────────────────────────────────────────────────────────────────
 
-LARGE = "runs_hot|runs_history|job_cursors|jobs|job_stats|run_keys|output|gaps|revisions|notices"
-SMALL_ENOUGH = re.compile(r"ORDER BY (full_name|kept|key|name|since|id)\b")
+LARGE = r"runs_hot|runs_history\w*|job_cursors|jobs|job_stats|run_keys|output\w*|gaps|revisions|notices|workers"
+# Read from end to end, because all that is in them is wanted, in that order: what is late, pending, asked for.
+WHOLE = (
+    "runs_hot_late", "runs_hot_held", "runs_hot_asked", "jobs_at_start", "jobs_keeping", "notices_pending",
+    "notices_next_try", "jobs_by_namespace", "workers_open",
+)  # fmt: skip
+
+
+def scans_of(plan: str) -> list[str]:
+    """Scans of a plan that read a table which may be large without a step into an index."""
+    lines = plan.splitlines()
+    found = []
+    for place, line in enumerate(lines):
+        scan = re.search(rf"(?:Scan) (?:Backward )?(?:using (\w+) )?on ({LARGE})\b", line)
+        if scan is None or scan.group(1) in WHOLE:
+            continue
+        detail = itertools.takewhile(lambda text: "->" not in text, lines[place + 1 :])
+        if not any("Index Cond" in text for text in detail) and not _is_first_only(lines[place - 1]):
+            found.append(line.strip())
+    return found
+
+
+def _is_first_only(line: str) -> bool:
+    """Whether a scan stands under a limit: the first row in the order of its index is wanted."""
+    return "Limit" in line
 
 
 async def plan_of(url: str, sql: str, *, views: bool = False) -> str:
@@ -249,7 +273,7 @@ async def plan_of(url: str, sql: str, *, views: bool = False) -> str:
         ("runs", "holders", ("runs_hot_job",), True),
         ("runs", "unfinished", ("runs_hot_job",), True),
         ("runs", "reported", ("runs_hot_pkey", "jobs_pkey", "job_stats_pkey"), True),
-        ("runs", "by_id", ("runs_hot_pkey", "runs_history_default_pkey"), False),
+        ("runs", "by_id", ("runs_hot_pkey", "Subplans Removed"), False),
         ("runs", "stats", ("job_stats_pkey",), False),
         ("runs", "late", ("runs_hot_late",), False),
         ("runs", "next_late", ("runs_hot_late",), False),
@@ -262,10 +286,10 @@ async def plan_of(url: str, sql: str, *, views: bool = False) -> str:
         ("jobs", "next_due", ("job_cursors_due",), False),
         ("jobs", "by_id", ("jobs_pkey", "job_cursors_pkey"), False),
         ("jobs", "by_name", ("jobs_full_name_key",), False),
-        ("jobs", "by_source", ("jobs_by_source",), False),
+        ("jobs", "by_source", ("jobs_by_source",), True),
         ("jobs", "in_shard", ("job_cursors_in_shard",), True),
-        ("jobs", "at_start", ("jobs_at_start",), False),
-        ("jobs", "keeping", ("jobs_keeping",), False),
+        ("jobs", "at_start", ("jobs_at_start",), True),
+        ("jobs", "keeping", ("jobs_keeping",), True),
         ("jobs", "revisions", ("revisions_pkey",), False),
         ("alerts", "pending", ("notices_pending",), False),
         ("alerts", "next_try", ("notices_next_try",), False),
@@ -280,8 +304,8 @@ async def test_questions_of_the_loops_use_their_index(
     plan = await plan_of(url, load(f"{file}.sql")[name])
     for index in indexes:
         assert index in plan, plan
-    assert not re.search(rf"Seq Scan on ({LARGE})\b", plan), plan
-    assert sorts or not re.search(r"^\s*(->)?\s*Sort\b", plan, re.MULTILINE), plan
+    assert scans_of(plan) == [], plan
+    assert sorts or "Sort  (" not in plan, plan
 
 
 @pytest.mark.parametrize(
@@ -303,10 +327,12 @@ async def test_pages_of_runs_are_read_in_order_of_an_index(url: str, query: RunQ
         sql, parameters = statement([run_conditions(query, POSTGRES).of(VIEWS_SQL["past_newest_first"], 50)])
         rows = await connection.fetch(f"EXPLAIN {sql}", *parameters)
     plan = "\n".join(row[0] for row in rows)
-    assert re.search(rf"runs_history_default_{index}\w*_idx\b", plan), plan
-    assert re.search(rf"runs_history_20261101_{index}\w*_idx\b", plan), plan
+    assert re.search(rf"runs_history_default_{index}\w*_idx\d*\b", plan), plan
+    assert re.search(rf"runs_history_20261101_{index}\w*_idx\d*\b", plan), plan
     assert "Seq Scan" not in plan
-    assert not re.search(r"^\s*(->)?\s*Sort\b", plan, re.MULTILINE), plan  # at most runs of one moment are sorted
+    assert not re.search("(?<!Incremental )Sort  \\(", plan), (
+        plan
+    )  # at most runs of one moment are sorted: incrementally
 
 
 async def exercise(store: Store, number: int) -> None:
@@ -315,7 +341,7 @@ async def exercise(store: Store, number: int) -> None:
     jobs = [replace(job, shard=shard_of(job.id, SHARDS)) for job in jobs]
     await add_jobs(store, *jobs)
     epochs = await lead(store)
-    await store.sessions.connect(make_worker())
+    session = await store.sessions.connect(make_worker())
     await store.sessions.seen([Sign(name="w1", at=NOON)])
     shards = list(range(SHARDS))
     await store.jobs.due(shards, after(1), 500)
@@ -331,12 +357,13 @@ async def exercise(store: Store, number: int) -> None:
     assert len(await store.jobs.commit_plan(plans, epochs)) == len(jobs)
     manual = [make_run(job, trigger=Trigger.MANUAL, key="k", created=after(2)) for job in jobs]
     await store.runs.create(manual, [audit()])
-    found = await store.runs.waiting(after(1), {"http": 100}, 100, shards=shards)
+    found = await store.runs.waiting(after(1), {"http": 9000}, 9000, shards=shards)
     await store.runs.next_ready(NOON, shards)
     await store.runs.holders([job.id for job in jobs])
     await store.runs.unfinished([job.id for job in jobs])
-    held = [starting(run) for run in found.runs if run.trigger is Trigger.SCHEDULE]
-    written = await store.runs.assign([RunChange(run=run, alone=True) for run in held], {"w1": 1})
+    ours = {job.id for job in jobs}
+    held = [starting(run, session=session) for run in found.runs if run.job_id in ours and not run.key]
+    written = await store.runs.assign([RunChange(run=run, alone=True) for run in held], {"w1": session})
     assert len(written) == len(held)
     await store.held.by_worker("w1")
     await store.runs.reported([run.id for run in held])
@@ -367,32 +394,40 @@ async def test_no_verb_scans_a_table_whatever_its_statistics(kind: str, clusters
     ):
         cluster.execute(f'ALTER DATABASE "{name}" SET {setting}')
     log = Path(cluster.folder / "log")
-    start = log.stat().st_size
+    plans = ""
+    for number, command in enumerate(("SELECT", "ANALYZE", "VACUUM ANALYZE")):
+        if command == "VACUUM ANALYZE":  # the worst: the planner has been told that there is nothing
+            cluster.call(_execute(url, "DELETE FROM rota.runs_hot"))
+        if command != "SELECT":
+            cluster.call(_execute(url, *(f"{command} rota.{table}" for table in TABLES)))
+        start = log.stat().st_size
+        store = await open_postgres(url, FOR_TESTS)
+        await exercise(store, number)
+        await store.close()
+        plans += log.read_bytes()[start:].decode()
+        await fill(url, number)
+    assert plans.count("Query Text") > 300
+    assert scans_of(plans) == []
+    assert "Hash Join" not in plans
+    assert "Merge Join" not in plans
+
+
+async def fill(url: str, number: int) -> None:
+    """Some thousand runs, unfinished and past."""
     store = await open_postgres(url, FOR_TESTS)
-    await exercise(store, 0)
-    job = make_job("web/full")
+    job = make_job(f"web/full-{number}")
     await add_jobs(store, job)
     await store.runs.create([make_run(job, after(-place)) for place in range(3000)])
     old = [finished(make_run(job, after(-place), version=2)) for place in range(4000, 7000)]
     await store.runs.create(old)
-    for table in ("runs_hot", "runs_history", "job_cursors", "jobs", "job_stats"):
-        cluster.call(_execute(url, f"ANALYZE rota.{table}"))
     await store.close()
-    store = await open_postgres(url, FOR_TESTS)
-    await exercise(store, 1)
-    await store.close()
-    text = log.read_bytes()[start:].decode()
-    plans = text.count("Query Text")
-    assert plans > 100
-    scans = [
-        line for line in text.splitlines() if re.search(rf"(Seq Scan|Bitmap Heap Scan) on ({LARGE})\b", line)
-    ]  # fmt: skip
-    assert scans == []
-    assert "Hash Join" not in text
-    assert "Merge Join" not in text
 
 
-async def _execute(url: str, sql: str) -> None:
+TABLES = ("runs_hot", "runs_history", "job_cursors", "jobs", "job_stats", "run_keys", "output", "gaps", "notices")
+
+
+async def _execute(url: str, *statements: str) -> None:
     connection = await asyncpg.connect(url)
-    await connection.execute(sql)
+    for sql in statements:
+        await connection.execute(sql)
     await connection.close()

@@ -3,7 +3,6 @@
 What would lose data or break the locks is refused; what an operator may have chosen is said.
 """
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import uuid4
 
@@ -12,14 +11,14 @@ from rota.stores.postgres.connection import Connection
 from rota.stores.postgres.lanes import Lane
 
 OLDEST_VERSION: Final = 15
-_PATIENCE: Final = 3.0
+_PATIENCE: Final = 1.5  # less than a transaction may be idle
 _SETTINGS: Final = """
 SELECT
     current_setting('server_version_num')::integer, current_setting('server_version'),
     current_setting('server_encoding'), current_setting('fsync')::boolean,
     current_setting('full_page_writes')::boolean, current_setting('synchronous_commit')
 """
-_LOSES: Final = "a crash of its machine loses or tears what it has acknowledged: set {} = on (rota doctor says where)"
+_LOSES: Final = "a crash of its machine loses or tears what it has acknowledged"
 
 
 class Findings(NamedTuple):
@@ -50,7 +49,7 @@ def judge(settings: ServerSettings) -> Findings:
         refusals.append(f"its encoding is {settings.encoding}; create the database with ENCODING 'UTF8'")
     for name, is_on in (("fsync", settings.fsync), ("full_page_writes", settings.full_page_writes)):
         if not is_on:
-            refusals.append(f"{name} is off: {_LOSES.format(name)}")
+            refusals.append(f"{name} is off: {_LOSES}; set {name} = on")
     if settings.synchronous_commit == "off":
         warnings.append(
             "synchronous_commit is off: a crash of the database loses what it acknowledged in the last moments, so a "
@@ -71,11 +70,13 @@ async def examine(first: Connection, second: Connection) -> Findings:
     return found._replace(refusals=(pooled, *found.refusals))
 
 
-def refuse(refusals: Sequence[str], where: str, *, unsafe: bool) -> None:
-    """Raise StoreUnusable for what may not be; `unsafe` lets what only loses data pass."""
-    left = [text for text in refusals if not (unsafe and ("fsync" in text or "full_page_writes" in text))]
+def refuse(findings: Findings, where: str, *, unsafe: bool) -> tuple[str, ...]:
+    """Raise StoreUnusable for what may not be; returns what is to be said: `unsafe` makes loss of data such a thing."""
+    excused = tuple(text for text in findings.refusals if unsafe and _LOSES in text)
+    left = [text for text in findings.refusals if text not in excused]
     if left:
         raise StoreUnusable(f"{where} cannot be used: {'; '.join(left)}")
+    return (*excused, *findings.warnings)
 
 
 async def warnings_of(lane: Lane) -> list[str]:

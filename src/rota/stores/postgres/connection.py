@@ -89,7 +89,7 @@ class Connector:
                 raise StoreUnavailable(self._failure.detail, hint=self._failure.hint)
             try:
                 connection = await self._connect(settings)
-            except FOREIGN as error:
+            except (*FOREIGN, ValueError) as error:
                 self._note(mapped(error, self.where))
                 raise mapped(error, self.where) from error
             except RotaError as error:

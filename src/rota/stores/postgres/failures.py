@@ -73,7 +73,7 @@ def mapped(error: Exception, where: str, *, search: bool = False) -> RotaError:
         return Invalid(f"a value is one that the store cannot keep ({error})")
     if isinstance(error, TimeoutError):
         return StoreUnavailable(f"the database does not answer: {where}", hint=_UNKNOWN)
-    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+    if isinstance(error, ValueError):  # before there is a connection nothing else is one
         return StoreUnusable(f"the URL of the database is not usable: {error}")
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         words, hint = _UNAVAILABLE["25006"]

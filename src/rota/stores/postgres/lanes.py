@@ -17,6 +17,7 @@ import asyncpg
 
 from rota.core.errors import StoreUnavailable
 from rota.stores.postgres.connection import (
+    LOCK_SECONDS,
     PATIENT,
     PATIENT_SECONDS,
     VERBS,
@@ -94,14 +95,15 @@ class Lane:
 
     async def _repeat(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         """Run the statement; once more, and once more, while others are faster."""
-        end = asyncio.get_running_loop().time() + VERB_SECONDS
+        now = asyncio.get_running_loop().time
+        end = now() + VERB_SECONDS
         for time in range(1, TIMES + 1):
             try:
                 async with asyncio.timeout_at(end):
                     return await self._run(sql, parameters)
             except REPEATED as error:
                 pause = self._rng.uniform(0, _PAUSE * 2**time)
-                if time == TIMES or asyncio.get_running_loop().time() + pause > end:
+                if time == TIMES or now() + pause + LOCK_SECONDS > end:
                     raise mapped(error, self._connector.where, search=self._search) from error
                 await asyncio.sleep(pause)
             except FOREIGN as error:

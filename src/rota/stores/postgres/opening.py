@@ -62,8 +62,7 @@ async def _prepare(
         raise
     try:
         findings = await examine(first, second)
-        refuse(findings.refusals, connector.where, unsafe=options.unsafe)
-        for warning in findings.warnings:
+        for warning in refuse(findings, connector.where, unsafe=options.unsafe):
             warn(warning)
         await migrate(first, connector.where)
     except BaseException as error:

@@ -10,11 +10,13 @@ SELECT fenced, moved_runs, moved_jobs FROM rota_record_1($1, $2, $3, $4, $5, $6,
 -- name: by_id
 -- Hot ones and past ones on one snapshot: a run that moves meanwhile is in one of them. The bounds spare the partitions
 -- of other days.
-SELECT hot.* FROM unnest($1::uuid[]) AS wanted (id) JOIN runs_hot_1 AS hot ON hot.id BETWEEN wanted.id AND wanted.id
+SELECT hot.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT * FROM runs_hot_1 AS one WHERE one.id = wanted.id OFFSET 0
+) AS hot
 UNION ALL
-SELECT past.* FROM unnest($1::uuid[]) AS wanted (id)
-JOIN runs_history_1 AS past ON past.id BETWEEN wanted.id AND wanted.id
-WHERE past.id BETWEEN $2 AND $3;
+SELECT past.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT * FROM runs_history_1 AS one WHERE one.id = wanted.id AND one.id BETWEEN $2 AND $3 OFFSET 0
+) AS past;
 
 -- name: waiting
 -- The first of each kind and shard, in order of their index; of each kind those that no row left out can come before,
