@@ -80,7 +80,7 @@ def mapped(error: Exception, where: str, *, search: bool = False) -> RotaError:
         return StoreUnavailable(f"{words}: {where} ({error})", hint=hint)
     if isinstance(error, OSError):
         return StoreUnavailable(f"the database cannot be reached: {where} ({error})", hint=_WAIT)
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):  # the driver lost the thread
         return StoreUnavailable(f"the connection to the database is gone: {where} ({error})", hint=_UNKNOWN)
     return StoreUnusable(f"the database does not answer as it should: {where} ({error})", hint="rota doctor")
 

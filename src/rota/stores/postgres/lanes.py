@@ -116,11 +116,11 @@ class Lane:
             connection = await self._take()
             try:
                 found: list[Row] = await connection.fetch(sql, *parameters)
-            except (asyncpg.PostgresError, asyncpg.DataError) as error:
-                self._put_back(connection, error)
-                raise
-            except BaseException:
-                connection.terminate()
+            except BaseException as error:
+                if _is_sound_after(error):
+                    self._put_back(connection)
+                else:
+                    connection.terminate()
                 raise
             self._put_back(connection)
             return found
@@ -133,9 +133,9 @@ class Lane:
                 return connection
         return await self._connector.connect(self._settings)
 
-    def _put_back(self, connection: Connection, error: Exception | None = None) -> None:
-        """Keep the connection, unless it has broken, or led to a database that has become read-only."""
-        if connection.is_closed() or self._closed or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+    def _put_back(self, connection: Connection) -> None:
+        """Keep the connection, unless it is closed or nobody will want it."""
+        if connection.is_closed() or self._closed:
             connection.terminate()
         else:
             self._idle.append(connection)
@@ -145,6 +145,17 @@ class Lane:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+def _is_sound_after(error: BaseException) -> bool:
+    """Whether a connection can be used after this: the database has answered, and not with a farewell.
+
+    One that has become read-only is a primary no more; a new connection may lead to the one that is.
+    """
+    if isinstance(error, asyncpg.DataError):  # found before anything was sent
+        return True
+    is_answer = isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR"
+    return is_answer and not isinstance(error, asyncpg.ReadOnlySQLTransactionError)
 
 
 @dataclass(frozen=True, kw_only=True)
