@@ -21,6 +21,7 @@ from rota.stores.postgres.partitions import Partitions
 from rota.stores.postgres.runs import PostgresRuns
 from rota.stores.postgres.sessions import PostgresSessions
 from rota.stores.postgres.signals import PostgresSignals
+from rota.stores.postgres.transfer import PostgresTransfer
 from rota.stores.postgres.views import PostgresViews
 
 _DEFAULTS: Final = PostgresOptions()
@@ -92,6 +93,7 @@ def _join(lanes: Lanes, partitions: Partitions, signals: PostgresSignals) -> Sto
         access=PostgresAccess(lanes.verbs),
         views=PostgresViews(lanes.views),
         signals=signals,
+        transfer=PostgresTransfer(lanes, partitions),
         shards=SHARDS,
         embedded=False,
         close=close,

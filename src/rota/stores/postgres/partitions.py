@@ -4,6 +4,7 @@ Nothing depends on them: what has no partition of its own goes to the default on
 that may not make tables, or a lock that is not to be had now, harms nothing; it is tried again with the next pruning.
 """
 
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -25,18 +26,21 @@ class Partitions:
         self._lanes = lanes
         self._days_ahead = days_ahead
 
-    async def make(self, *, since: date | None = None) -> int:
-        """Make what is missing from today (or `since`) to some days ahead; returns how many there are new."""
-        if self._days_ahead <= 0:
-            return 0
+    async def make(self) -> None:
+        """Make what is missing from today to some days ahead."""
         today: date = await self._lanes.verbs.value(SQL["today"])
-        first = min(since or today, today)
-        wanted = [first + timedelta(days=days) for days in range((today - first).days + self._days_ahead + 1)]
-        missing = [(table, day) for table in _COLUMNS for day in wanted if day not in await self.days(table)]
-        if not missing:
-            return 0
-        async with self._lanes.patient() as lane:
-            return sum([await _add(lane, table, day) for table, day in missing])
+        await self.make_for({today + timedelta(days=days) for days in range(self._days_ahead + 1)})
+
+    async def make_for(self, days: Collection[date]) -> None:
+        """Make what is missing for these days."""
+        if self._days_ahead <= 0:
+            return
+        present = {table: await self.days(table) for table in _COLUMNS}
+        missing = [(table, day) for table in _COLUMNS for day in sorted(days) if day not in present[table]]
+        if missing:
+            async with self._lanes.patient() as lane:
+                for table, day in missing:
+                    await _patiently(lane, SQL["add"], table, _COLUMNS[table], day)
 
     async def days(self, table: str) -> set[date]:
         """The days that have a partition of a table."""
@@ -64,11 +68,6 @@ class Partitions:
             for row in rows:
                 dropped += await _patiently(lane, sql, *row) or 0
         return dropped
-
-
-async def _add(lane: Lane, table: str, day: date) -> bool:
-    """Make one partition, if that may be done now."""
-    return bool(await _patiently(lane, SQL["add"], table, _COLUMNS[table], day))
 
 
 async def _patiently(lane: Lane, sql: str, *parameters: object) -> int | None:
