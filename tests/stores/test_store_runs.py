@@ -156,7 +156,11 @@ async def test_a_crowd_of_one_job_comes_in_its_turn(store: Store) -> None:
     jobs = [make_job(f"web/job-{number}") for number in range(14)]
     await add_jobs(store, *jobs)
     crowd = [make_run(jobs[0], after(second)) for second in range(150)]
-    others = [make_run(job, after(120 + place), kind="shell") for job in jobs[1:] for place in range(40)]
+    others = [
+        make_run(job, after(120 + place), kind="shell" if number % 2 else "http")
+        for number, job in enumerate(jobs[1:])
+        for place in range(40)
+    ]
     await store.runs.create([*crowd, *others])
     in_order = sorted([*crowd, *others], key=lambda run: (run.ready_at, run.id))
     found = await store.runs.waiting(after(999), None, 100)
@@ -164,8 +168,8 @@ async def test_a_crowd_of_one_job_comes_in_its_turn(store: Store) -> None:
     found = await store.runs.waiting(after(999), {"http": 500, "shell": 500}, 300)
     assert list(found.runs) == in_order[:300]
     found = await store.runs.waiting(after(999), {"http": 60, "shell": 7}, 300)
-    shell = [run for run in in_order if run.kind == "shell"]
-    assert list(found.runs) == sorted([*crowd[:60], *shell[:7]], key=lambda run: (run.ready_at, run.id))
+    http, shell = ([run for run in in_order if run.kind == kind] for kind in ("http", "shell"))
+    assert list(found.runs) == sorted([*http[:60], *shell[:7]], key=lambda run: (run.ready_at, run.id))
 
 
 async def test_waiting_runs_bring_their_jobs(store: Store) -> None:
