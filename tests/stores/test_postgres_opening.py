@@ -21,6 +21,10 @@ from rota.stores.postgres.lanes import Lanes, open_lanes
 SOUND = ServerSettings(150000, "15.0", "UTF8", fsync=True, full_page_writes=True, synchronous_commit="on")
 
 
+# Limits of ours take their time, and do not depend on the database's version.
+OUR_OWN_CLOCK = pytest.mark.parametrize("kind", [NEWEST], indirect=True)
+
+
 @pytest.fixture(params=tuple(binaries()))
 def kind(request: pytest.FixtureRequest) -> str:
     """Which PostgreSQL."""
@@ -218,6 +222,7 @@ async def test_a_store_has_a_handful_of_connections_and_leaves_none(cluster: Clu
             pass
 
 
+@OUR_OWN_CLOCK
 async def test_a_renewal_does_not_wait_behind_batches(url: str, lanes: Lanes) -> None:
     store = await open_postgres(url, FOR_TESTS)
     await store.leases.join(make_server("a"), 4.0)
@@ -258,6 +263,7 @@ async def test_a_caller_that_gives_up_disturbs_nobody(url: str) -> None:
 # ── trouble under way ────────────────────────────────────────────────────────────────────────────────────
 
 
+@OUR_OWN_CLOCK
 async def test_a_statement_without_end_is_stopped(lanes: Lanes) -> None:
     verb, search = await asyncio.gather(
         lanes.verbs.rows("SELECT pg_sleep(60)"), lanes.views.rows("SELECT pg_sleep(60)"), return_exceptions=True
@@ -267,6 +273,7 @@ async def test_a_statement_without_end_is_stopped(lanes: Lanes) -> None:
     assert await lanes.verbs.value("SELECT 1") == await lanes.views.value("SELECT 1") == 1
 
 
+@OUR_OWN_CLOCK
 async def test_a_lock_that_is_not_given_is_tried_for_and_then_said(lanes: Lanes, url: str) -> None:
     async with raw(url) as other:
         await other.execute("BEGIN")
@@ -345,6 +352,7 @@ async def test_numbers_that_no_row_can_hold_are_refused(url: str) -> None:
     await store.close()
 
 
+@OUR_OWN_CLOCK
 async def test_a_way_that_falls_silent_holds_nobody_for_long(url: str) -> None:
     async with Way(url) as way:
         store = await open_postgres(way.url, FOR_TESTS)
@@ -388,6 +396,7 @@ async def test_cut_connections_are_made_anew(url: str) -> None:
         await store.close()
 
 
+@OUR_OWN_CLOCK
 async def test_nobody_hammers_a_database_that_is_down(url: str) -> None:
     store = await open_postgres(url, FOR_TESTS)  # it was there once
     await store.close()
