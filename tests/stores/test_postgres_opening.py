@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from postgres_values import raw
-from store_values import add_jobs, make_job, make_server
+from store_values import add_jobs, make_job, make_run, make_server, make_stats
 from tests.postgres.between import TransactionPooler, Way
 from tests.postgres.cluster import Cluster, binaries
 from tests.postgres.clusters import FOR_TESTS, NEWEST, PREPARED, Clusters
 
 from rota.core.errors import Invalid, StoreUnavailable, StoreUnusable, TooLarge
+from rota.core.ids import shard_of
+from rota.core.model import Trigger
 from rota.store.bundle import Store
 from rota.stores.postgres import PostgresOptions, open_postgres
 from rota.stores.postgres.checks import Findings, ServerSettings, judge
@@ -188,6 +190,40 @@ async def test_a_database_with_too_many_clients_is_unavailable_for_now(cluster: 
     assert "max_connections" in (caught.value.hint or "")
     cluster.drop(url)
     cluster.execute("DROP ROLE crowd")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("DELETE FROM shards WHERE shard = 5", "shard 5 has no row"),
+        ("DELETE FROM fences", "counter of fences"),
+        ("DELETE FROM job_cursors", "job web/fetch has no cursor"),
+        ("DELETE FROM jobs", "job_stats is of job"),
+        ("UPDATE runs_hot SET shard = shard + 1", "is in shard"),
+        ("DELETE FROM runs_hot", "which does not exist"),
+        (
+            "INSERT INTO runs_history SELECT * FROM runs_hot_1",
+            "and past at once",
+        ),
+        (
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'runs_hot_job'::regclass",
+            "runs_hot_job is not valid",
+        ),
+    ],
+)
+async def test_what_is_wrong_inside_is_found_by_the_check(url: str, damage: str, words: str) -> None:
+    store = await open_postgres(url, FOR_TESTS)
+    job = make_job(shard=shard_of(make_job().id, store.shards))
+    await add_jobs(store, job)
+    await store.runs.create([make_run(job, trigger=Trigger.MANUAL, key="k")])
+    await store.runs.record([], [make_stats(job.id)], [])
+    assert await store.leases.check() == []
+    async with raw(url) as connection:
+        await connection.execute("ALTER TABLE runs_history DROP CONSTRAINT runs_history_state_check")
+        await connection.execute(damage)
+    found = await store.leases.check()
+    assert any(words in text for text in found), found
+    await store.close()
 
 
 # ── connections ──────────────────────────────────────────────────────────────────────────────────────────
