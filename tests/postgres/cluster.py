@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 USER: Final = "rota"
 START_SECONDS: Final = 60.0
 ROOM: Final = 4 * 2**30  # bytes
-_READY: Final = "database system is ready to accept connections"
+_READY: Final = "database system is ready to accept"  # connections; a standby: read-only ones
 
 
 def binaries() -> dict[str, Path]:
@@ -65,11 +65,10 @@ class Cluster:
 
     def start(self) -> Self:
         """Make the cluster and start it."""
-        data = self.folder / "data"
-        self._run("initdb", "-D", str(data), "-U", USER, "--encoding=UTF8", "--locale=C", "-A", "trust", "--no-sync")
-        self.port = _free_port()
-        self.restart()
-        return self
+        data = str(self.folder / "data")
+        return self._begin(
+            "initdb", "-D", data, "-U", USER, "--encoding=UTF8", "--locale=C", "-A", "trust", "--no-sync"
+        )
 
     def restart(self) -> None:
         """Start it (again), with the same data, port and settings; returns once it accepts connections."""
@@ -84,6 +83,16 @@ class Cluster:
         reader = _LogReader(self._process, self.folder / "log")
         if not reader.ready.wait(START_SECONDS) or self._process.poll() is not None:
             raise RuntimeError(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
+
+    def standby(self) -> "Cluster":
+        """A running standby of this one, which follows it by streaming."""
+        other = Cluster(self._binaries, self._settings)
+        data = str(other.folder / "data")
+        return other._begin("pg_basebackup", "-D", data, "-R", "-X", "stream", "-c", "fast", "-d", self.url())
+
+    def promote(self) -> None:
+        """Let a standby be a primary."""
+        self.execute("SELECT pg_promote()")
 
     def stop(self) -> None:
         """End it as its administrator would who does not want to wait: connections are cut, nothing is lost."""
@@ -148,6 +157,17 @@ class Cluster:
         return self._running_admin().call(work)
 
     # ── parts ──
+
+    def _begin(self, name: str, *arguments: str) -> Self:
+        """Make the data folder with one of the binaries, and start; leave nothing where that fails."""
+        try:
+            self._run(name, *arguments)
+            self.port = _free_port()
+            self.restart()
+        except BaseException:
+            self.remove()
+            raise
+        return self
 
     def _running_admin(self) -> "_Admin":
         if self._admin is None:

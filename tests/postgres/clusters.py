@@ -10,7 +10,7 @@ from rota.stores.postgres import PostgresOptions, open_postgres
 
 PREPARED: Final = "rota_prepared"  # a database with the schema of this code, to be copied
 FOR_TESTS: Final = PostgresOptions(days_ahead=0)  # partitions are files: copying them takes most of the time
-NEWEST: Final = "postgres-18"
+NEWEST: Final = next(iter(binaries()), "postgres-18")
 
 
 class Clusters:

@@ -432,6 +432,29 @@ async def test_cut_connections_are_made_anew(url: str) -> None:
         await store.close()
 
 
+async def test_the_primary_is_found_after_a_fail_over(kind: str) -> None:
+    with Cluster(binaries()[kind]) as first, contextlib.ExitStack() as stack:
+        first.create("here")
+        second = first.standby()
+        stack.callback(second.remove)
+        with pytest.raises(StoreUnavailable, match="read-only") as caught:
+            await open_postgres(second.url("here"), FOR_TESTS)
+        assert "primary" in (caught.value.hint or "")
+        both = f"postgresql://rota@127.0.0.1:{second.port},127.0.0.1:{first.port}/here"
+        first.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        first.execute("SELECT pg_reload_conf()")
+        store = await open_postgres(both, FOR_TESTS)
+        await store.leases.join(make_server("a"), 1000.0)
+        fence = await store.leases.reserve_fences(9000)
+        await asyncio.to_thread(first.kill)
+        await asyncio.to_thread(second.promote)
+        async with asyncio.timeout(10):
+            while not await renewed(store):
+                pass
+        assert await store.leases.reserve_fences(1) >= fence + 9000
+        await store.close()
+
+
 @OUR_OWN_CLOCK
 async def test_nobody_hammers_a_database_that_is_down(url: str) -> None:
     store = await open_postgres(url, FOR_TESTS)  # it was there once

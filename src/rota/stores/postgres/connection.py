@@ -75,6 +75,9 @@ class Connector:
     def __init__(self, url: str, application_name: str, rng: Random | None = None) -> None:
         self.where = words(url)
         self._url = url
+        # Of several hosts, the primary: after a fail-over that is another one.
+        is_one_of_many = "," in urlsplit(url).netloc and "target_session_attrs" not in url
+        self._which = {"target_session_attrs": "read-write"} if is_one_of_many else {}
         self._application_name = application_name
         self._rng = rng or SystemRandom()
         self._making = asyncio.Lock()
@@ -102,6 +105,7 @@ class Connector:
         """Connect and set up; a database that cannot be written is none."""
         connection: Connection = await asyncpg.connect(
             self._url,
+            **self._which,
             timeout=CONNECT_SECONDS,
             server_settings={"application_name": self._application_name},
             connection_class=Connection,
