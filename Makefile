@@ -10,13 +10,14 @@ BIN    := $(VENV)/bin
 SET_UP := $(PYTHON) scripts/set_up.py --venv $(VENV)
 
 .DEFAULT_GOAL := menu
-.PHONY: menu up test check bench cron-compare dev browser format lint types layers sizes dependencies locks words fix clean
+.PHONY: menu up test check bench cron-compare dev browser format lint types layers sizes dependencies locks words fix simulate clean
 
 menu:  ## Print this menu
 	@echo 'make up            set up and run Rota: server, worker and pages; prints the link'
 	@echo 'make test          set up and run all tests'
 	@echo 'make check         format, lint, types, import layers, sizes, dependencies, lock files'
 	@echo 'make bench         measure, print the table, write bench/results.json'
+	@echo 'make simulate      whole clusters on virtual time: ARGS="--seeds 1-2000"'
 	@echo 'make cron-compare  compare schedules with other implementations, at length'
 	@echo 'make fix           let the formatter and the linter mend what they can'
 	@echo 'make clean         remove what these commands made (not your data in .rota)'
@@ -30,6 +31,9 @@ up:
 
 test: dev browser
 	@exec $(BIN)/pytest -n 2 --dist=worksteal --durations=10 $(ARGS)
+
+simulate: dev
+	@exec $(BIN)/python -m tests.simulation $(ARGS)
 
 check: format lint types layers sizes dependencies locks words
 

@@ -33,6 +33,13 @@ def test_the_first_reading_is_no_jump() -> None:
     assert abs(machine.clock.now() - NOON - timedelta(seconds=60.002)) < timedelta(microseconds=10)
 
 
+def test_what_a_fast_machine_showed_before_it_was_told_binds_nobody() -> None:
+    machine = Machine()
+    assert machine.clock.now() == NOON - timedelta(hours=1)
+    machine.read(0.0, NOON - timedelta(hours=2))
+    assert machine.clock.now() == NOON - timedelta(hours=2)
+
+
 def test_the_shortest_round_trip_is_believed() -> None:
     machine = Machine()
     machine.read(0.002, NOON)

@@ -52,7 +52,8 @@ class SystemClock:
 class FollowingClock:
     """Another's clock (the store's), read now and then and carried on by the own monotonic one in between.
 
-    Of the last readings the one with the shortest round trip is believed. Until the first, it is the machine's own.
+    Of the last readings the one with the shortest round trip is believed. Until the first, it is the machine's own;
+    what that showed binds nobody afterwards.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
@@ -63,7 +64,7 @@ class FollowingClock:
         self._highest = datetime.fromtimestamp(0, UTC)
 
     def now(self) -> datetime:
-        """The present instant on the followed clock; never earlier than one given before."""
+        """The present instant on the followed clock; never earlier than one given since it is followed."""
         self._highest = max(self._highest, _EPOCH + timedelta(seconds=self._monotonic() + self._offset))
         return self._highest
 
@@ -82,6 +83,8 @@ class FollowingClock:
         """
         offset = (told - _EPOCH).total_seconds() - (sent + received) / 2
         first = not self._readings
+        if first:
+            self._highest = _EPOCH
         jump = offset - self._offset
         if abs(jump) - (received - sent) / 2 > JUMP_SECONDS:
             self._readings.clear()

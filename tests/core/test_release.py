@@ -136,6 +136,19 @@ def test_instants_planned_late_go_one_after_the_other_whatever_is_missed() -> No
     assert {run.ready_at for run in released.waiting} == {later(50) + POLL_LATE}
 
 
+def test_instants_planned_late_that_have_become_old_in_the_queue_follow_the_missed_policy() -> None:
+    """Of a long run's schedule by the second only the newest is worth its time after an outage."""
+    holder = make_held(due=NOON, released=later(50))
+    queued = Reason(code="OVERLAP_QUEUED", params={"holder": holder.id})
+    runs = [replace(make_run(later(n)), created=later(50), reason=queued) for n in (15, 30)]
+    job = make_job(schedule="*/15 * * * * *")
+    assert look(job, runs, holders=[holder], now=later(70)).settled == ()
+    released = look(job, runs, holders=[holder], now=later(91))
+    assert states(released) == [("missed", "TOO_LATE"), ("missed", "TOO_LATE")]
+    patient = look(minutely(Overlap.QUEUE), runs, holders=[holder], now=later(91))
+    assert [run.due for run in patient.waiting] == [later(15), later(30)], "where queueing is the policy nobody hurries"
+
+
 def test_a_run_planned_in_time_is_skipped_behind_one_that_was_late() -> None:
     runs = [replace(make_run(), created=later(50)), replace(make_run(later(49)), created=later(50))]
     released = look(minutely(), runs, now=later(50))

@@ -14,8 +14,8 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-import processes
-from processes import Process
+from tests.history import processes
+from tests.history.processes import Process
 
 START_SECONDS = 30.0
 CHILDREN_MAY_LIVE = 1.0  # seconds after the kill

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import processes
 import pytest
 from cluster import Cluster
+from tests.history import processes
 
 
 @pytest.fixture

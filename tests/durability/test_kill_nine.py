@@ -11,12 +11,11 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
-import probe
-import processes
 import pytest
-from checker import check
 from cluster import CHILDREN_MAY_LIVE, Cluster
-from history import GapRow, History, Kill, Row
+from tests.history import probe, processes
+from tests.history.checker import check
+from tests.history.records import GapRow, History, Kill, Row
 from workload import HAND, Client, Target, job_file, specs
 
 KILLS = int(os.environ.get("ROTA_KILLS", "50"))

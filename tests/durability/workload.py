@@ -12,9 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import probe
 from cluster import Cluster, Unanswered
-from history import Acknowledged, Definition, History, JobHistory, Window
+from tests.history import probe
+from tests.history.records import Acknowledged, Definition, History, JobHistory, Window
 
 EDITS = ("*/2 * * * * *", "*/3 * * * * *", "1,4,5,30-40 * * * * *")
 HAND = "d/by-hand"

@@ -1,6 +1,7 @@
 """Worker sessions: hello, what a worker holds, what is lost with it."""
 
 import pytest
+from msgspec.structs import replace
 from tests.core.builders import NOON, later
 from tests.server.world import ScriptedWorker, World, breathe, open_world
 
@@ -8,6 +9,7 @@ from rota.core.ids import COUNTERS_PER_INCARNATION
 from rota.core.model import RunState
 from rota.events import WorkerConnected, WorkerDisconnected
 from rota.server.restore import RestoreWatch
+from rota.server.worker_session import HESITATION_SECONDS
 from rota.wire.channel import ChannelClosed
 from rota.wire.messages import (
     Cancel,
@@ -164,6 +166,44 @@ async def test_order_that_never_reached_its_worker_goes_back_unharmed(world: Wor
     await world.worker(distant=True)
     after = await world.run(run.id)
     assert (after.state, after.losses, after.attempts) == (RunState.QUEUED, 0, ())
+
+
+async def test_what_an_earlier_process_had_is_lost_though_it_has_connected_before(world: World) -> None:
+    """The first hello of the new process was answered by a server that could not settle what the old one held."""
+    first = await world.worker(distant=True)
+    run, _ = await assigned(world, first)
+    await first.vanish()
+    (row,) = await world.store.sessions.get(["w1"])
+    await world.store.sessions.connect(replace(row, boot_id="boot-2"))
+    await world.worker(boot_id="boot-2", distant=True)
+    assert (await world.run(run.id)).losses == 1
+
+
+async def test_what_has_started_is_never_taken_for_an_order_that_got_lost(world: World) -> None:
+    first = await world.worker(distant=True)
+    run, order = await assigned(world, first)
+    await first.start(order)
+    await first.vanish()
+    await world.worker(distant=True)
+    assert (await world.run(run.id)).losses == 1
+
+
+async def test_silent_worker_is_given_nothing_new(world: World) -> None:
+    worker = await world.worker(distant=True)
+    world.clock.advance(seconds=HESITATION_SECONDS)
+    assert world.hub.rooms() == []
+    await worker.channel.send(Heartbeat(sent=1.0))
+    await breathe()
+    assert [room.name for room in world.hub.rooms()] == ["w1"]
+
+
+async def test_worker_that_is_being_called_lost_is_not_told_that_it_lives(world: World) -> None:
+    worker = await world.worker(distant=True)
+    (session,) = world.hub.all_sessions()
+    await worker.channel.send(Heartbeat(sent=1.0))
+    await session.cut_off()
+    await breathe()
+    assert not [message for message in worker.heard() if isinstance(message, HeartbeatAcknowledged)]
 
 
 async def test_second_process_of_a_name_is_refused_and_told(world: World) -> None:

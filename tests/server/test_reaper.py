@@ -10,7 +10,7 @@ from tests.server.world import ScriptedWorker, World, breathe, open_world
 from rota.core.lease import GRACE_SECONDS, LEASE_SECONDS, SILENCE_SECONDS
 from rota.core.model import Reason, Run, RunState, Server
 from rota.events import WorkerLost
-from rota.server.reaper import NOTE_SECONDS, PAUSE_SECONDS, Reaper
+from rota.server.reaper import NOTE_SECONDS, PAUSE_SECONDS, RECONNECT_SECONDS, Reaper
 from rota.store.jobs import RunChange
 from rota.wire.messages import AttemptOrder, Cancel, Heartbeat
 
@@ -148,6 +148,16 @@ async def test_workers_of_a_dead_server_are_lost_after_its_lease_and_the_grace(w
     assert (await world.run(run.id)).losses == 1
     (row,) = await world.store.sessions.get(["w1"])
     assert row.settled is not None
+
+
+async def test_workers_of_dead_servers_may_connect_first_when_the_store_was_away(world: World) -> None:
+    run = await worker_of_a_dead_server(world)
+    await world.reaper.tick()
+    world.clock.advance(seconds=LEASE_SECONDS + GRACE_SECONDS + 30)  # nobody could renew, nobody could connect
+    await tick_through(world, RECONNECT_SECONDS - 1)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+    await tick_through(world, 7)
+    assert (await world.run(run.id)).losses == 1
 
 
 async def test_grace_of_a_dead_server_s_worker_is_longer_for_what_may_go_on_alone(world: World) -> None:

@@ -159,6 +159,16 @@ async def test_fences_grow_across_blocks_servers_and_restarts(monkeypatch: pytes
     assert taken[:4] == sorted(taken[:4])
 
 
+async def test_a_later_attempt_of_a_run_has_the_higher_fence_whoever_gives_it() -> None:
+    async with open_world() as world:
+        first, second = Fences(world.store.leases), Fences(world.store.leases)
+        await first.take(1)
+        (elsewhere,) = await second.take(1)
+        (again,) = await first.take(1, above=elsewhere)
+        (next_one,) = await first.take(1)
+    assert elsewhere < again < next_one
+
+
 # ── definitions ──────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -172,7 +172,7 @@ async def test_each_connection_gets_a_higher_number(store: Store) -> None:
     assert await store.sessions.connect(make_worker(boot_id="boot-2", session=99)) == 2
     assert await store.sessions.connect(make_worker("w2")) == 1
     assert await store.sessions.get() == [
-        make_worker(boot_id="boot-2", session=2),
+        make_worker(boot_id="boot-2", session=2, boot_session=2),
         make_worker("w2", session=1),
     ]
     assert [worker.name for worker in await store.sessions.get(["w2", "w3"])] == ["w2"]

@@ -104,7 +104,7 @@ async def fill(store: Store) -> None:
     gaps = (make_gap(jobs[0], after(-99), after(-9)), make_gap(jobs[0], after(-200), after(-99)))
     await store.jobs.apply([JobWrite(job=edited, expected_version=1, gaps=gaps)], [audit("job.edit")])
     await store.sessions.connect(make_worker())
-    await store.sessions.connect(make_worker())
+    await store.sessions.connect(make_worker(boot_id="boot-2"))
     await store.sessions.connect(make_worker("w2", clock_offset=0.25, draining=True))
     past = [finished(make_run(job, after(number), version=2)) for number, job in enumerate(jobs)]
     await start_and_finish(store, *past)
@@ -169,6 +169,7 @@ async def test_the_new_store_goes_on_where_the_old_one_stopped(stores: Stores, s
     waiting = await two.runs.waiting(after(9000), None, 100, shards=[job.shard])
     assert job.id in waiting.jobs
     assert await two.sessions.connect(make_worker()) == 3
+    assert (await two.sessions.get(["w1"]))[0].boot_session == 3
     chunk = make_chunk(waiting.runs[0].id, 0, 0, "x")
     await two.output.append([chunk])
     page = await two.views.runs(RunQuery(since=NOON - timedelta(days=1)), "-due", None, 100)

@@ -236,6 +236,7 @@ async def test_http_attempts_end_at_the_deadline_too(server: FakeServer) -> None
 
 HOST = """
 import asyncio, sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 import rota.core.lease
 from tests.worker.fake_server import FakeServer
@@ -246,23 +247,28 @@ rota.core.lease.SILENCE_SECONDS = 5.5
 async def main(state):
     server = FakeServer(WorkerSettings(name="w1", state=Path(state), capacity={"shell": 8}), distant=True)
     await server.until(lambda: server.hello)
-    await server.assign(*[server.order(command) for command in sys.argv[2:]])
+    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    await server.assign(server.order(sys.argv[2]), server.order(sys.argv[3], not_before=soon))
     await server.running
 
 asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_a_frozen_agent_cannot_keep_its_attempts_alive(tmp_path: Path) -> None:
-    """The keeper knows the deadline and needs nobody to enforce it."""
+async def test_a_frozen_agent_neither_keeps_its_attempts_alive_nor_begins_any_when_it_wakes(tmp_path: Path) -> None:
+    """The keeper knows the deadline and needs nobody to enforce it; what was staged is another worker's by then."""
     command = f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.05; done"
     host = await asyncio.create_subprocess_exec(
-        os.sys.executable, "-c", HOST, str(tmp_path / "state"), command, cwd=Path(__file__).parents[2]
-    )
+        os.sys.executable, "-c", HOST, *(str(tmp_path / "state"), command, f"touch {tmp_path}/began"),
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
     try:
         pid = int(await written(tmp_path / "pid"))
         host.send_signal(signal.SIGSTOP)
         await eventually(lambda: not is_alive(pid), 8)
+        host.send_signal(signal.SIGCONT)
+        await asyncio.sleep(1.0)
+        assert not (tmp_path / "began").exists()
     finally:
         host.kill()
         await host.wait()

@@ -393,7 +393,8 @@ class Worker(Value):
     """A process that executes attempts, as last heard of.
 
     `disconnected`: its session's channel has ended. `settled`: what it held then has been dealt with, by its
-    goodbye or by calling it lost.
+    goodbye or by calling it lost. `boot_session`: the first session of the process; what was given away in an
+    earlier one went to a process that is no more.
     """
 
     name: str
@@ -411,6 +412,7 @@ class Worker(Value):
     clock_offset: float | None = None  # seconds its wall clock is ahead of the store's
     disconnected: datetime | None = None
     settled: datetime | None = None
+    boot_session: int = 1
 
 
 class Server(Value):

@@ -167,7 +167,7 @@ def _was_planned_late(run: Run) -> bool:
 
 def _missed(run: Run, job: Job, now: datetime, schedule_of: Callable[[Job], Schedule]) -> Reason | None:
     """Why a run that waited for its start for too long is not started any more; None: it is."""
-    if run.reason is not None and run.reason.code in WAITS_BY_POLICY:
+    if run.reason is not None and run.reason.code in WAITS_BY_POLICY and _policy(run, job.spec) is job.spec.overlap:
         return None
 
     def newer_is_due() -> bool:

@@ -33,13 +33,6 @@ class Identity(Value):
     labels: dict[str, str] | None = None
 
 
-class Admitted(Value):
-    """A worker with its new session; `same_boot`: it is the process that was connected the last time."""
-
-    worker: Worker
-    same_boot: bool
-
-
 class Admission:
     """Checks hellos and numbers sessions."""
 
@@ -51,22 +44,25 @@ class Admission:
         self._emit = emit
         self._conditions = Conditions(store.alerts, clock, emit)
 
-    async def admit(self, message: FromWorker, identity: Identity | None) -> tuple[Hello, Admitted]:
-        """Open a session for a first message; raises NotAdmitted, or StoreUnavailable when that is not known now."""
+    async def admit(self, message: FromWorker, identity: Identity | None) -> tuple[Hello, Worker]:
+        """Open a session for a first message; returns what it says and the worker with its new session.
+
+        Raises NotAdmitted, or StoreUnavailable when that is not known now.
+        """
         if not isinstance(message, Hello):
             raise NotAdmitted("the first message was not a hello")
         hello = message
         try:
             hello = _believable(message, identity)
-            admitted = await self._connect(hello)
+            worker = await self._connect(hello)
         except NotAdmitted as error:
             self._emit(WorkerRefused(worker=hello.worker, reason=error.detail))
             raise
         await self._restore.compare(hello.highest_fence, hello.worker)
-        return hello, admitted
+        return hello, worker
 
-    async def _connect(self, hello: Hello) -> Admitted:
-        """Write the worker's row."""
+    async def _connect(self, hello: Hello) -> Worker:
+        """Write the worker's row; returns it."""
         now = self._clock.now()
         worker = Worker(
             name=hello.worker,
@@ -81,16 +77,17 @@ class Admission:
             connected=now,
             last_seen=now,
         )
-        before = await self._store.sessions.get([hello.worker])
         try:
             number = await self._store.sessions.connect(worker)
         except TwinConnected as error:
             await self._tell_of_twin(hello)
             raise NotAdmitted(error.detail, hint=error.hint, again=True) from error
-        if before and before[0].boot_id != hello.boot_id:
+        written = (await self._store.sessions.get([hello.worker]))[0]
+        if written.session != number:
+            raise NotAdmitted("the worker has connected again meanwhile", again=True)
+        if written.boot_session == number:
             await self._conditions.clear(_twin_key(hello.worker))
-        same_boot = bool(before) and before[0].boot_id == hello.boot_id
-        return Admitted(worker=replace(worker, session=number), same_boot=same_boot)
+        return written
 
     async def _tell_of_twin(self, hello: Hello) -> None:
         """Two processes use one name and one token: a restart that was quicker than the news of the end, or a copy."""

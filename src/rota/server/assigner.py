@@ -60,7 +60,8 @@ class Assigner:
         if not placement.placed:
             return set()
         specs = await self._specs([placed.run for placed in placement.placed], jobs)
-        fences = await self._fences.take(len(placement.placed))
+        earlier = (attempt.fence for placed in placement.placed for attempt in placed.run.attempts)
+        fences = await self._fences.take(len(placement.placed), above=max(earlier, default=0))
         assigned = [
             _assigned(placed, fence, specs[placed.run.job_id, placed.run.revision], now)
             for placed, fence in zip(placement.placed, fences, strict=True)

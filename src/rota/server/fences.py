@@ -8,15 +8,21 @@ BLOCK: Final = 10_000
 
 
 class Fences:
-    """Hands out fences, each once, growing; what is left of a block at a crash is never used."""
+    """Hands out fences, each once, growing; what is left of a block at a crash is never used.
+
+    Several servers have a block each, so of two fences of different servers the later may be the lower one. An attempt
+    that follows another of its run must have a higher fence: where the block does not give it, a new one is taken.
+    """
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
         self._next = 0
         self._end = 0
 
-    async def take(self, count: int) -> list[int]:
-        """The next `count` fences."""
+    async def take(self, count: int, above: int = 0) -> list[int]:
+        """The next `count` fences, all higher than `above`, which some attempt has or had."""
+        if self._next <= above:
+            self._end = self._next
         taken: list[int] = []
         while len(taken) < count:
             if self._next == self._end:

@@ -13,10 +13,10 @@ from typing import Final, Protocol
 
 from rota.clock import Clock
 from rota.core.errors import Fenced, StoreUnavailable
-from rota.core.model import Run
+from rota.core.model import Run, RunState, Worker
 from rota.core.placement import WorkerRoom
 from rota.events import Emit, WorkerConnected, WorkerDisconnected
-from rota.server.admission import Admission, Admitted, Identity, NotAdmitted
+from rota.server.admission import Admission, Identity, NotAdmitted
 from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
 from rota.store.runs import LossGuard
@@ -26,7 +26,6 @@ from rota.wire.messages import (
     AttemptOrder,
     Cancel,
     Drain,
-    FromServer,
     FromWorker,
     Goodbye,
     Heartbeat,
@@ -51,8 +50,8 @@ class Reports(Protocol):
     async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
         """These attempts are lost; raises Fenced when somebody else judges them."""
 
-    async def give_back(self, held: Sequence[Held], why: str) -> None:
-        """These attempts never started."""
+    async def give_back(self, held: Sequence[Held], why: str, guard: LossGuard) -> None:
+        """These attempts never started; raises Fenced when somebody else judges them."""
 
 
 class Hub:
@@ -83,7 +82,8 @@ class Hub:
 
     def rooms(self) -> list[WorkerRoom]:
         """What placement needs to know of the connected workers."""
-        return [session.room() for session in self.sessions()]
+        now = self._clock.monotonic()
+        return [session.room() for session in self.sessions() if not session.hesitates(now)]
 
     def holds(self, run: Run) -> bool:
         """Whether a worker of this server has the run's current attempt."""
@@ -126,11 +126,11 @@ class Hub:
             return False
         for run in runs:
             self._hold(session, run)
-        sent = await self._send(session, Assign(orders=tuple(orders)))
+        sent = await session.send(Assign(orders=tuple(orders)))
         for run in runs:
             if (run.id, run.fence) in session.early_cancels:
                 session.early_cancels.discard((run.id, run.fence))
-                await self._send(session, Cancel(run_id=run.id, fence=run.fence))
+                await session.send(Cancel(run_id=run.id, fence=run.fence))
         return sent
 
     async def cancel(self, run: Run) -> bool:
@@ -146,7 +146,7 @@ class Hub:
             # The order is on its way; a worker knows nothing of an attempt before it has come.
             session.early_cancels.add(key)
         session.asked[key] = "end"
-        return await self._send(session, Cancel(run_id=run.id, fence=current.fence))
+        return await session.send(Cancel(run_id=run.id, fence=current.fence))
 
     async def revoke(self, run: Run) -> bool:
         """Ask the worker that holds the run to give it back unless it has started; False when it is not here."""
@@ -156,11 +156,7 @@ class Hub:
         if (run.id, run.fence) in session.asked:
             return True
         session.asked[run.id, run.fence] = "give back"
-        return await self._send(session, Revoke(run_id=run.id, fence=run.fence))
-
-    async def send(self, session: WorkerSession, message: FromServer) -> bool:
-        """Send a message on a session; False when it is gone."""
-        return await self._send(session, message)
+        return await session.send(Revoke(run_id=run.id, fence=run.fence))
 
     def let_go(self, attempts: Iterable[AttemptKey]) -> None:
         """Nobody holds these attempts any more."""
@@ -182,14 +178,14 @@ class Hub:
         """Ask every worker to take nothing new and finish."""
         for session in self.sessions():
             session.draining = True
-            await self._send(session, Drain(grace=grace))
+            await session.send(Drain(grace=grace))
 
     async def move(self) -> None:
         """Send the workers to other servers, with all they hold; take no new ones."""
         self._moving = True
         for session in self.sessions():
             session.draining = True
-            await self._send(session, Moving())
+            await session.send(Moving())
             await session.channel.close()
 
     # ── hello ────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,22 +197,21 @@ class Hub:
         refused = Refused(reason="this server is stopping", hint="connect to another one", again=True)
         if not self._moving:
             try:
-                hello, admitted = await self._admission.admit(message, identity)
-                return await self._open(hello, admitted, channel)
+                hello, worker = await self._admission.admit(message, identity)
+                return await self._open(hello, worker, channel)
             except NotAdmitted as error:
                 refused = Refused(reason=error.detail, hint=error.hint, again=bool(error.facts.get("again")))
-            except StoreUnavailable as error:
+            except (StoreUnavailable, Fenced) as error:
                 refused = Refused(reason=f"not now: {error.detail}", again=True)
         with contextlib.suppress(ChannelClosed):  # a worker that has gone meanwhile needs no answer
             await channel.send(refused)
         return None
 
-    async def _open(self, hello: Hello, admitted: Admitted, channel: ServerChannel) -> WorkerSession:
+    async def _open(self, hello: Hello, worker: Worker, channel: ServerChannel) -> WorkerSession:
         """Settle what the worker held before and holds now; from then on it is one of ours."""
-        worker = admitted.worker
         older = self._sessions.get(worker.name)
         session = WorkerSession(worker, channel, self._clock.monotonic())
-        lost = await self._reconcile(session, hello, admitted.same_boot)
+        lost = await self._reconcile(session, hello)
         if older is not None:
             self.forget(older)
             await older.channel.close()  # one worker, one session: whoever still uses the old one is cut off
@@ -230,28 +225,30 @@ class Hub:
             lost=tuple(lost),
             renewal_age=self.renewal_age(),
         )
-        await self._send(session, welcome)
+        await session.send(welcome)
         self._emit(WorkerConnected(worker=worker.name, session=worker.session))
         self.on_room()
         return session
 
-    async def _reconcile(self, session: WorkerSession, hello: Hello, same_boot: bool) -> list[Held]:
+    async def _reconcile(self, session: WorkerSession, hello: Hello) -> list[Held]:
         """Compare what the store thinks the worker holds with what it says; returns what it must end.
 
-        What it does not name never reached it, or died with an earlier process of the worker.
+        What it does not name never reached it, when it was given to this very process and has not started; else it
+        died with an earlier one. Raises Fenced when the worker has connected again meanwhile.
         """
         stored = await self._store.held.by_worker(hello.worker)
         said = {(held.run_id, held.fence) for held in hello.held}
-        gone = []
+        gone, unheard = [], []
         for run in stored:
             if (run.id, run.fence) in said:
                 session.hold(run)
             else:
-                gone.append(Held(run_id=run.id, attempt=run.attempt, fence=run.fence))
-        if gone and same_boot:
-            await self._reports.give_back(gone, "the order did not reach the worker")
-        elif gone:
-            await self._lose(session, gone)
+                of_this_boot = run.session >= session.worker.boot_session
+                dropped = unheard if of_this_boot and run.state is RunState.STARTING else gone
+                dropped.append(Held(run_id=run.id, attempt=run.attempt, fence=run.fence))
+        guard = LossGuard(sessions={session.worker.name: session.worker.session})
+        await self._reports.give_back(unheard, "the order did not reach the worker", guard)
+        await self._reports.lose(gone, guard)
         return [held for held in hello.held if (held.run_id, held.fence) not in session.held]
 
     # ── an open session ──────────────────────────────────────────────────────────────────────────────────
@@ -273,8 +270,10 @@ class Hub:
         session.credit = {**session.worker.capacity, **message.credit}
         session.draining = message.draining or session.draining
         session.clock_offset = message.clock_offset
+        if session.ended:  # it came too late: what the worker held is being called lost, so it must not live on
+            return
         answer = HeartbeatAcknowledged(sent=message.sent, now=self._clock.now(), renewal_age=self.renewal_age())
-        await self._send(session, answer)
+        await session.send(answer)
         if grown:
             self.on_room()
 
@@ -304,11 +303,3 @@ class Hub:
     def _hold(self, session: WorkerSession, run: Run) -> None:
         session.hold(run)
         self._holders[run.id, run.fence] = session
-
-    async def _send(self, session: WorkerSession, message: FromServer) -> bool:
-        """Send, telling whether the session was still there."""
-        try:
-            await session.channel.send(message)
-        except ChannelClosed:
-            return False
-        return True

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from rota.clock import Clock
 from rota.core import alerting, catch_up
-from rota.core.errors import RotaError
+from rota.core.errors import Fenced, RotaError
 from rota.core.model import Job, JobId, JobStats, Notice, Run
 from rota.events import Emit, JobsPlanned, ScheduleBroken
 from rota.loop import NO_REST, Loop
@@ -20,6 +20,7 @@ from rota.store.jobs import Plan
 
 BATCH: Final = 500
 LONGEST_REST: Final = timedelta(seconds=1)
+FENCED_REST: Final = timedelta(seconds=1)  # another server leads a shard by now: our next renewal will tell
 OnRuns = Callable[[Sequence[Run], Mapping[JobId, Job]], None]
 """Is told which runs were created, and their jobs."""
 
@@ -57,7 +58,10 @@ class Planner(Loop):
         if upcoming > horizon:
             return min(upcoming - horizon, LONGEST_REST)
         async with self._planning:
-            await self._plan(await self._store.jobs.due(list(epochs), horizon, BATCH), epochs, now)
+            try:
+                await self._plan(await self._store.jobs.due(list(epochs), horizon, BATCH), epochs, now)
+            except Fenced:
+                return FENCED_REST
         return NO_REST
 
     async def _plan(self, jobs: list[Job], epochs: Mapping[int, int], now: datetime) -> None:

@@ -30,6 +30,9 @@ ALONE_REST: Final = timedelta(seconds=5)  # without a worker over the network no
 ORPHANS_EVERY: Final = 5.0
 PAUSE_SECONDS: Final = 3.0
 """After a pause of its own the server first hears what workers sent meanwhile, before it judges any silence."""
+RECONNECT_SECONDS: Final = 10.0
+"""After a pause of its own, or an outage of the store, workers of dead servers have so long to connect again: they
+could not before, and what they finished meanwhile waits in their spools."""
 
 _ORPHANS: Final = 100
 _UNORDERED: Final = 500
@@ -49,6 +52,7 @@ class Reaper(Loop):
         self._looked = now - ORPHANS_EVERY
         self._expected = now
         self._judges_from = now
+        self._buries_from = now + RECONNECT_SECONDS
         self._unordered: set[AttemptKey] = set()
 
     def look_now(self) -> None:
@@ -61,13 +65,14 @@ class Reaper(Loop):
         now = self._clock.monotonic()
         if now - self._expected > PAUSE_SECONDS:
             self._judges_from = now + PAUSE_SECONDS
+            self._buries_from = now + RECONNECT_SECONDS
         if now >= self._judges_from:
             for session in self._hub.all_sessions():
                 await self._judge(session, now)
         if now - self._looked >= ORPHANS_EVERY:
             self._looked = now
-            for worker in await self._store.sessions.orphans(GRACE_SECONDS, _ORPHANS):
-                await self._bury(worker)
+            if now >= self._buries_from:
+                await self._bury_orphans()
             await self._ask_again()
             await self._find_unordered()
         await self._note_who_is_here(now)
@@ -85,6 +90,7 @@ class Reaper(Loop):
         worker = session.worker
         try:
             if overdue:
+                await session.cut_off()
                 await self._recorder.lose(overdue, LossGuard(sessions={worker.name: worker.session}))
                 self._hub.let_go([(held.run_id, held.fence) for held in overdue])
                 self._emit(WorkerLost(worker=worker.name, session=worker.session, lost=len(overdue)))
@@ -95,6 +101,10 @@ class Reaper(Loop):
         except Fenced:
             self._hub.forget(session)  # the worker has connected elsewhere; that server has all it held
             await session.channel.close()
+
+    async def _bury_orphans(self) -> None:
+        for worker in await self._store.sessions.orphans(GRACE_SECONDS, _ORPHANS):
+            await self._bury(worker)
 
     async def _bury(self, worker: Worker) -> None:
         """Call lost what the worker of a dead server held; be done with it once it holds nothing."""

@@ -98,9 +98,10 @@ class Recorder(Loop):
         if held:
             await self._commit([WasLost(run_id=RunId(one.run_id), fence=one.fence) for one in held], guard)
 
-    async def give_back(self, held: Sequence[Held], why: str) -> None:
-        """These attempts never started."""
-        await self._commit([WasReturned(run_id=RunId(one.run_id), fence=one.fence, why=why) for one in held])
+    async def give_back(self, held: Sequence[Held], why: str, guard: LossGuard) -> None:
+        """These attempts never started; raises Fenced when somebody else judges them."""
+        if held:
+            await self._commit([WasReturned(run_id=RunId(one.run_id), fence=one.fence, why=why) for one in held], guard)
 
     async def fail(self, run: Run, error: RotaError) -> None:
         """The run's attempt could not be ordered: it fails as if it had been tried."""
@@ -128,7 +129,7 @@ class Recorder(Loop):
         if chunks:
             await self._store.output.append(chunks)
         for session, message in messages:
-            await self._reply(session, OutputAcknowledged(sequence=message.sequence))
+            await session.send(OutputAcknowledged(sequence=message.sequence))
         for run_id in {chunk.run_id for chunk in chunks}:
             self._publish(f"log:{run_id}")
         self._chunked.update(chunk.run_id for chunk in chunks if chunk.sequence >= MANY_CHUNKS)
@@ -141,11 +142,11 @@ class Recorder(Loop):
         done = await self._commit(news)
         permitted = {(one.run_id, one.fence) for one in done.permitted}
         for session, message in messages:
-            await self._reply(session, ReportsAcknowledged(sequence=message.sequence))
+            await session.send(ReportsAcknowledged(sequence=message.sequence))
             for report in message.items:
                 if isinstance(report, Ready) and (report.run_id, report.fence) in permitted:
                     boot_id = session.worker.boot_id
-                    await self._reply(session, Permit(run_id=report.run_id, fence=report.fence, boot_id=boot_id))
+                    await session.send(Permit(run_id=report.run_id, fence=report.fence, boot_id=boot_id))
 
     async def _commit(self, news: Sequence[News], guard: LossGuard | None = None) -> Recorded:
         """Decide and write until nothing has moved in between; returns what was written."""
@@ -231,11 +232,6 @@ class Recorder(Loop):
             return
         over = {(one.run_id, one.fence) for one in news if isinstance(one, HasEnded | WasReturned | WasLost)}
         self.hub.let_go(over)
-
-    async def _reply(self, session: WorkerSession, message: ReportsAcknowledged | OutputAcknowledged | Permit) -> None:
-        """Answer on the session the message came from."""
-        if self.hub is not None:
-            await self.hub.send(session, message)
 
 
 def _news(report: Report) -> News:

@@ -93,10 +93,6 @@ class Server:
         self.dispatcher.epochs = self._epochs
         self.dispatcher.restore = self.restore
         self.planner = Planner(store, clock, self._epochs, self._planning, counters, self.dispatcher.planned, emit)
-        self.hub.on_room = self.dispatcher.wake
-        self.recorder.on_requeue = self._requeued
-        self.recorder.on_ended = self.dispatcher.freed
-        self.leaseholder.on_shards = self._on_shards
         if config.job_paths:
             self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
         pruner = Pruner(store, clock, history=config.history, logs=config.logs, emit=emit, leads=self.leads_singletons)
@@ -108,7 +104,8 @@ class Server:
             Watcher(store, clock, counters, emit, wall=clock.wall, leads=self.leads_singletons),
             pruner,
         ]
-        self._listen()
+        self._tell_each_other()
+        self._hear_others()
 
     def _row(self, config: "ServerConfig") -> ServerRow:
         """This server as the others see it; the store fills in the times."""
@@ -221,7 +218,14 @@ class Server:
             rng=self._rng,
         )
 
-    def _listen(self) -> None:
+    def _tell_each_other(self) -> None:
+        """Let what one part does wake the part that has to go on with it."""
+        self.hub.on_room = self.dispatcher.wake
+        self.recorder.on_requeue = self._requeued
+        self.recorder.on_ended = self.dispatcher.freed
+        self.leaseholder.on_shards = self._on_shards
+
+    def _hear_others(self) -> None:
         """Let other servers' words wake the loops."""
         self.whispers.listen(whispers.SHARDS, self.leaseholder.wake)
         self.whispers.listen(whispers.WORK, self._wake)

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rota.core.lease import SILENCE_SECONDS
 from rota.core.model import JobId, Run, Worker
 from rota.core.placement import WorkerRoom
-from rota.wire.channel import ServerChannel
-from rota.wire.messages import Held
+from rota.wire.channel import ChannelClosed, ServerChannel
+from rota.wire.messages import FromServer, Held
+
+HESITATION_SECONDS: Final = 5.0  # workers over a network say something every 2 s at least
 
 AttemptKey = tuple[str, int]
 """Run id and fence."""
@@ -45,6 +47,19 @@ class WorkerSession:
         """What it holds; change it by `hold` and `let_go`."""
         return self._held
 
+    async def send(self, message: FromServer) -> bool:
+        """Send a message; False when the channel has ended."""
+        try:
+            await self.channel.send(message)
+        except ChannelClosed:
+            return False
+        return True
+
+    async def cut_off(self) -> None:
+        """End the channel of a silent worker: from now on no heartbeat is answered; it must say hello again."""
+        self.ended = True
+        await self.channel.close()
+
     def hold(self, run: Run) -> None:
         """It has been given the run's current attempt, or says that it has it."""
         assert run.current is not None
@@ -72,6 +87,10 @@ class WorkerSession:
             if credit > self.worker.capacity.get(kind, 0) and room[kind] < credit // 4:
                 room[kind] = 0
         return WorkerRoom(name=self.worker.name, session=self.worker.session, room=room, draining=self.draining)
+
+    def hesitates(self, now: float) -> bool:
+        """Whether its worker has not been heard for so long that it is given nothing new until it is."""
+        return not self.channel.is_local and now - self.heard >= HESITATION_SECONDS
 
     def is_silent(self, now: float) -> bool:
         """Whether its worker has not been heard for longer than a living one may be."""

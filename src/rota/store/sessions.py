@@ -32,7 +32,8 @@ class Sessions(Protocol):
     async def connect(self, worker: Worker) -> int:
         """Write the worker's row with a session number one higher than any it had; returns the number.
 
-        `worker.session` is ignored. An older session of the same name ends with it. Raises TwinConnected, writing
+        `worker.session` is ignored, and so is `worker.boot_session`: it stays while the boot id stays, else it is the
+        new number. An older session of the same name ends with it. Raises TwinConnected, writing
         nothing, while the name's present session has another boot id, is not disconnected, and its server lives.
         """
 

@@ -19,7 +19,7 @@ _capacity: Final = msgspec.json.Decoder(dict[str, int]).decode
 
 
 def worker_row(worker: Worker) -> Row:
-    """A worker as a row, without its session number: that is the store's to give."""
+    """A worker as a row, without the numbers of its sessions: those are the store's to give."""
     return (
         worker.name,
         worker.boot_id,
@@ -41,7 +41,7 @@ def worker_row(worker: Worker) -> Row:
 def worker_from_row(row: Row) -> Worker:
     """The worker of a row."""
     (name, boot_id, session, server, version, labels, capacity, cpus, memory,
-     connected, last_seen, disconnected, draining, clock_offset, settled) = row  # fmt: skip
+     connected, last_seen, disconnected, draining, clock_offset, settled, boot_session) = row  # fmt: skip
     return Worker(
         name=name,
         boot_id=boot_id,
@@ -58,6 +58,7 @@ def worker_from_row(row: Row) -> Worker:
         clock_offset=clock_offset,
         disconnected=optional_instant(disconnected),
         settled=optional_instant(settled),
+        boot_session=boot_session,
     )
 
 

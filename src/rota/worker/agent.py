@@ -86,8 +86,10 @@ class Agent:
         self._workload = Workload(settings, clock, self._boot_id, self._outbox)
         self._executors: RunsAttempts | None = None
         self._deadline = Deadline(clock.monotonic, self._live_until, self._silenced)
+        self._workload.is_silenced = lambda: self._deadline.has_passed
         self._channel: WorkerChannel | None = None
         self._connected_once = False
+        self._knows_silence = False
         self._stopped = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
         self.follow: Follow = lambda sent, received, told: None
@@ -213,7 +215,7 @@ class Agent:
 
     def _live_until(self, moment: float) -> None:
         """The deadline has moved."""
-        self._workload.silenced = False
+        self._knows_silence = False
         if self._executors is not None:
             self._executors.live_until(moment)
         if self._spool.is_broken:
@@ -221,8 +223,8 @@ class Agent:
 
     def _silenced(self, silence: float) -> None:
         """The deadline passed so long ago: nothing begins, and what is not ended by the keeper is ended here."""
-        if not self._workload.silenced:
-            self._workload.silenced = True
+        if not self._knows_silence:
+            self._knows_silence = True
             self._emit(DeadlinePassed(worker=self._settings.name, attempts=len(self._workload.held())))
             self._workload.give_back_waiting(SILENCED)
         self._workload.end_silenced("http", silence)

@@ -6,7 +6,7 @@ told to end, gives back what cannot begin, and hands every fact to the outbox. C
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from rota.clock import Clock
@@ -45,7 +45,7 @@ class Workload:
         self.credit = Credit(settings.capacity)
         self.highest_fence = 0
         self.draining = False
-        self.silenced = False  # the deadline has passed: what began now would be ended at once
+        self.is_silenced: Callable[[], bool] = lambda: False  # the deadline has passed: nothing may begin
 
     def __bool__(self) -> bool:
         """Whether there is any attempt."""
@@ -81,7 +81,9 @@ class Workload:
     def permit(self, run_id: str, fence: int, boot_id: str) -> None:
         """An at-most-once attempt may start."""
         attempt = self._permits.use(run_id, fence, boot_id)
-        if attempt is not None:
+        if attempt is not None and self.is_silenced():
+            attempt.give_back(SILENCED)
+        elif attempt is not None:
             self._start(attempt)
 
     def cancel(self, run_id: str, fence: int) -> None:
@@ -162,8 +164,8 @@ class Workload:
         capture = Capture(order, self._clock, self._outbox.output, self._flushing.add)
         attempt = Attempt(order, capture, self, self._clock.monotonic())
         self._attempts[key] = attempt
-        if self.draining or self.silenced:
-            attempt.give_back(STOPPING if self.draining else SILENCED)
+        if self.draining:
+            attempt.give_back(STOPPING)
         elif attempt.kind not in self._waiting:
             attempt.end(failed("start", f"worker {self._settings.name} does not run {attempt.kind} jobs"))
         elif order.not_before is not None and order.not_before > self._clock.now():
@@ -187,7 +189,9 @@ class Workload:
         executor = self._executors[kind]
         while waiting and executor.takes(waiting[0], self._permits.count(kind)):
             attempt = waiting.popleft()
-            if attempt.order.permit:
+            if self.is_silenced():  # asked at each beginning: this machine may just have woken from a long sleep
+                attempt.give_back(SILENCED)
+            elif attempt.order.permit:
                 self._ask_permit(attempt)
             else:
                 self._start(attempt)

@@ -292,7 +292,8 @@ CREATE TABLE workers (
     disconnected bigint,
     draining boolean NOT NULL,
     clock_offset double precision,
-    settled bigint
+    settled bigint,
+    boot_session integer NOT NULL CHECK (boot_session <= session)  -- the first session of the present process
 ) WITH (fillfactor = 70);
 
 CREATE INDEX workers_open ON workers (name) WHERE settled IS NULL;

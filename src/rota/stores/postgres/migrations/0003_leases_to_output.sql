@@ -120,11 +120,11 @@ BEGIN
         EXIT WHEN FOUND;
         INSERT INTO workers (
             name, boot_id, session, server, version, labels, capacity, cpus, memory, connected, last_seen,
-            disconnected, draining, clock_offset, settled
+            disconnected, draining, clock_offset, settled, boot_session
         ) VALUES (
             p_worker.name, p_worker.boot_id, 1, p_worker.server, p_worker.version, p_worker.labels,
             p_worker.capacity, p_worker.cpus, p_worker.memory, p_worker.connected, p_worker.last_seen,
-            p_worker.disconnected, p_worker.draining, p_worker.clock_offset, p_worker.settled
+            p_worker.disconnected, p_worker.draining, p_worker.clock_offset, p_worker.settled, 1
         )
         ON CONFLICT (name) DO NOTHING;
         IF FOUND THEN
@@ -139,6 +139,7 @@ BEGIN
         RETURN;
     END IF;
     UPDATE workers SET
+        boot_session = CASE WHEN boot_id = p_worker.boot_id THEN boot_session ELSE session + 1 END,
         boot_id = p_worker.boot_id, session = session + 1, server = p_worker.server, version = p_worker.version,
         labels = p_worker.labels, capacity = p_worker.capacity, cpus = p_worker.cpus, memory = p_worker.memory,
         connected = p_worker.connected, last_seen = p_worker.last_seen, disconnected = p_worker.disconnected,

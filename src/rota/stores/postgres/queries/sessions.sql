@@ -15,7 +15,7 @@ RETURNING name;
 SELECT
     worker.name, worker.boot_id, worker.session, worker.server, worker.version, worker.labels, worker.capacity,
     worker.cpus, worker.memory, worker.connected, worker.last_seen, worker.disconnected, worker.draining,
-    worker.clock_offset, worker.settled
+    worker.clock_offset, worker.settled, worker.boot_session
 FROM workers AS worker LEFT JOIN servers AS server ON server.id = worker.server
 WHERE worker.settled IS NULL AND (server.id IS NULL OR server.lease_until <= rota_now() - $1)
 ORDER BY worker.name LIMIT $2;
@@ -30,12 +30,12 @@ WHERE worker.name BETWEEN sign.name AND sign.name;
 SELECT
     worker.name, worker.boot_id, worker.session, worker.server, worker.version, worker.labels, worker.capacity,
     worker.cpus, worker.memory, worker.connected, worker.last_seen, worker.disconnected, worker.draining,
-    worker.clock_offset, worker.settled
+    worker.clock_offset, worker.settled, worker.boot_session
 FROM unnest($1::text[]) AS wanted (name) JOIN workers AS worker ON worker.name BETWEEN wanted.name AND wanted.name
 ORDER BY wanted.name;
 
 -- name: all
 SELECT
     name, boot_id, session, server, version, labels, capacity, cpus, memory, connected, last_seen, disconnected,
-    draining, clock_offset, settled
+    draining, clock_offset, settled, boot_session
 FROM workers ORDER BY name;

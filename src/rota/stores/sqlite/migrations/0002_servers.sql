@@ -16,6 +16,7 @@ CREATE TABLE servers (
 ALTER TABLE workers ADD COLUMN draining INTEGER NOT NULL DEFAULT 0 CHECK (draining = 0 OR draining = 1);
 ALTER TABLE workers ADD COLUMN clock_offset REAL;
 ALTER TABLE workers ADD COLUMN settled INTEGER;
+ALTER TABLE workers ADD COLUMN boot_session INTEGER NOT NULL DEFAULT 1 CHECK (boot_session <= session);
 
 CREATE INDEX workers_open ON workers (name) WHERE settled IS NULL;
 

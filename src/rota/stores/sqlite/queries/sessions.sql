@@ -9,6 +9,7 @@ INSERT INTO workers (
     draining, clock_offset, settled
 ) VALUES (?,?,1,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (name) DO UPDATE SET
+    boot_session = CASE WHEN workers.boot_id = excluded.boot_id THEN workers.boot_session ELSE workers.session + 1 END,
     boot_id = excluded.boot_id, session = workers.session + 1, server = excluded.server, version = excluded.version,
     labels = excluded.labels, capacity = excluded.capacity, cpus = excluded.cpus, memory = excluded.memory,
     connected = excluded.connected, last_seen = excluded.last_seen, disconnected = excluded.disconnected,

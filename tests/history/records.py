@@ -1,9 +1,9 @@
 """What was done and what was found: the material the checker judges."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from probe import Event
+from tests.history.probe import Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,7 @@ class JobHistory:
 
     name: str
     definitions: list[Definition] = field(default_factory=list)
+    overlaps: bool = True  # whether two runs of it may be under way at once
     pauses: list[tuple[Window, Window | None]] = field(default_factory=list)  # (pause, resume)
     at_most_once: bool = False
     probes_its_end: bool = True
@@ -83,3 +84,7 @@ class History:
     kills: list[Kill] = field(default_factory=list)
     acknowledged: list[Acknowledged] = field(default_factory=list)
     until: datetime | None = None  # instants after this one are not judged
+    clock_error: timedelta = timedelta(0)  # by how much the clocks by which things were decided may be wrong
+    asks_in_vain: bool = False  # whether a run planned ahead may begin though it was asked back from its worker
+    only_kills_lose: bool = True  # whether an attempt can be lost only by one of `kills`
+    frozen: list[Kill] = field(default_factory=list)  # stretches in which a whole machine stood still

@@ -8,15 +8,17 @@ Every rule returns its violations as sentences; an empty list is a clean history
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from history import Definition, GapRow, History, JobHistory, Kill, Row
-from oracle import expected
-from probe import Event
+from tests.history.oracle import expected
+from tests.history.probe import Event
+from tests.history.records import Definition, GapRow, History, JobHistory, Kill, Row
 
 FINAL = {"succeeded", "failed", "timed-out", "cancelled", "skipped", "missed", "lost"}
 PLANNED_AHEAD = timedelta(seconds=2.5)
+THAW = 1.0  # seconds that what was frozen may live when its machine goes on
 CLOCK_GRAIN = 0.02  # /proc/uptime counts hundredths
 
 
@@ -27,6 +29,8 @@ def check(history: History) -> list[str]:
         nothing_runs_while_paused,
         runs_are_unique_and_ended,
         attempts_follow_each_other,
+        fences_belong_to_one_attempt,
+        runs_of_a_job_do_not_overlap,
         probes_are_known_attempts,
         success_was_seen,
         at_most_once_starts_once,
@@ -47,25 +51,27 @@ def instants_are_answered_once(history: History) -> Iterator[str]:
     for gap in history.gaps:
         gaps[gap.job].append(gap)
     for job in history.jobs.values():
-        must, may = instants(job, history.until)
+        must, may = instants(job, history.until, history.clock_error)
         counted = Counter(row.due for row in rows[job.name])
         for row in rows[job.name]:
-            if row.due not in must and row.due not in may and _was_planned_ahead(job, row):
+            if row.due not in must and row.due not in may and _was_planned_ahead(job, row, history):
                 counted[row.due] -= 1
         yield from _check_instants(job.name, must, may, counted, gaps[job.name])
         yield from _check_gaps(job.name, must, may, gaps[job.name])
 
 
-def _was_planned_ahead(job: JobHistory, row: Row) -> bool:
+def _was_planned_ahead(job: JobHistory, row: Row, history: History) -> bool:
     """Whether a row is what is left of an instant that a change took away while it was just ahead."""
     changes = [definition.window for definition in job.definitions[1:]]
-    return row.state == "skipped" and any(
-        change.asked <= row.due <= change.answered + PLANNED_AHEAD for change in changes
-    )
+    if row.state != "skipped" and not history.asks_in_vain:
+        return False
+    return any(change.asked <= row.due <= change.answered + PLANNED_AHEAD for change in changes)
 
 
-def instants(job: JobHistory, until: datetime | None) -> tuple[set[datetime], set[datetime]]:
-    """The instants that must be answered and those that may be, up to `until`."""
+def instants(
+    job: JobHistory, until: datetime | None, error: timedelta = timedelta(0)
+) -> tuple[set[datetime], set[datetime]]:
+    """The instants that must be answered and those that may be, up to `until`, by clocks that err by so much."""
     must: set[datetime] = set()
     may: set[datetime] = set()
     ends = [definition.window for definition in job.definitions[1:]]
@@ -75,9 +81,9 @@ def instants(job: JobHistory, until: datetime | None) -> tuple[set[datetime], se
         possible_end = stop.answered if stop else until
         if definition.expression is None or certain_end is None or possible_end is None:
             continue
-        certain = _between(definition, definition.window.answered, certain_end)
+        certain = _between(definition, definition.window.answered + error, certain_end - error)
         must |= certain
-        may |= _between(definition, definition.window.asked, possible_end) - certain
+        may |= _between(definition, definition.window.asked - error, possible_end + error) - certain
     return must, may - must
 
 
@@ -117,6 +123,7 @@ def nothing_runs_while_paused(history: History) -> Iterator[str]:
 
     It may have been with a worker when the pause began and have been lost with it: then it is skipped, and never ran.
     """
+    ahead = PLANNED_AHEAD if history.asks_in_vain else history.clock_error
     started = {event.run for event in history.events if event.kind == "start"}
     for row in history.rows:
         job = history.jobs.get(row.job)
@@ -125,7 +132,7 @@ def nothing_runs_while_paused(history: History) -> Iterator[str]:
         if row.state == "skipped" and row.id not in started:
             continue
         for pause, resume in job.pauses:
-            if pause.answered < row.due and (resume is None or row.due < resume.asked):
+            if pause.answered + ahead < row.due and (resume is None or row.due < resume.asked - history.clock_error):
                 yield f"{row.job}: {row.due} was run although the job was paused"
 
 
@@ -143,27 +150,86 @@ def runs_are_unique_and_ended(history: History) -> Iterator[str]:
 
 
 def attempts_follow_each_other(history: History) -> Iterator[str]:
-    """Per run, a later attempt has a higher fence and starts after the earlier one ended or its process was killed."""
-    ends = {(event.run, event.fence): event.uptime for event in history.events if event.kind == "end"}
+    """Per run, a later attempt has a higher fence and starts after the earlier one ended or died."""
+    lives = lives_of(history)
     starts: defaultdict[str, list[Event]] = defaultdict(list)
     for event in history.events:
         if event.kind == "start":
             starts[event.run].append(event)
     for run, seen in starts.items():
         for earlier, later in pairwise(sorted(seen, key=lambda event: event.uptime)):
-            yield from _follows(run, earlier, later, ends.get((run, earlier.fence)), history.kills)
+            yield from _follows(run, earlier, later, lives[run, earlier.fence], history)
 
 
-def _follows(run: str, earlier: Event, later: Event, end: float | None, kills: list[Kill]) -> Iterator[str]:
+def _follows(run: str, earlier: Event, later: Event, life: "Life", history: History) -> Iterator[str]:
     if later.fence == earlier.fence:
         yield f"{later.job}: run {run} started twice under the fence {later.fence}"
     elif later.fence < earlier.fence:
         yield f"{later.job}: run {run} started under the fence {later.fence} after {earlier.fence}"
-    elif end is not None and later.uptime + CLOCK_GRAIN < end:
+    elif later.uptime + CLOCK_GRAIN < life.last and not _thawed(life, later.uptime, history):
         yield f"{later.job}: run {run} had two attempts alive at once, {earlier.attempt} and {later.attempt}"
-    elif end is None and not any(_took(kill, earlier, later) for kill in kills):
+    elif not life.ended and history.only_kills_lose and not any(_took(kill, earlier, later) for kill in history.kills):
         again = f"was started again ({later.attempt}) though attempt {earlier.attempt} was not killed"
         yield f"{later.job}: run {run} {again}"
+
+
+@dataclass(kw_only=True)
+class Life:
+    """What the probes saw of one attempt: from when to when it surely lived, and whether it reached its end."""
+
+    start: float
+    last: float
+    ended: bool = False
+
+
+def lives_of(history: History) -> dict[tuple[str, int], Life]:
+    """The lives of all attempts, by run and fence."""
+    lives: dict[tuple[str, int], Life] = {}
+    for event in history.events:
+        life = lives.setdefault((event.run, event.fence), Life(start=event.uptime, last=event.uptime))
+        life.start, life.last = min(life.start, event.uptime), max(life.last, event.uptime)
+        life.ended = life.ended or event.kind == "end"
+    return lives
+
+
+def _thawed(life: Life, since: float, history: History) -> bool:
+    """Whether an attempt was seen after `since` only because its whole machine had stood still until just before."""
+    return any(
+        life.start <= freeze.buried and life.last <= freeze.buried + THAW and freeze.struck - CLOCK_GRAIN <= since
+        for freeze in history.frozen
+    )
+
+
+def fences_belong_to_one_attempt(history: History) -> Iterator[str]:
+    """No two attempts, of whatever runs, have the same fence."""
+    owners: dict[int, tuple[str, int]] = {}
+    for row in history.rows:
+        for number, fence in row.attempts:
+            owner = owners.setdefault(fence, (row.id, number))
+            if owner != (row.id, number):
+                yield f"{row.job}: run {row.id} and run {owner[0]} have attempts under the fence {fence}"
+
+
+def runs_of_a_job_do_not_overlap(history: History) -> Iterator[str]:
+    """Of a job whose runs may not overlap, the attempts of different runs never live at once."""
+    jobs = {event.run: event.job for event in history.events}
+    by_job: defaultdict[str, list[tuple[Life, str]]] = defaultdict(list)
+    for (run, _), life in lives_of(history).items():
+        by_job[jobs[run]].append((life, run))
+    for name, seen in by_job.items():
+        if name not in history.jobs or history.jobs[name].overlaps:
+            continue
+        furthest, holder = float("-inf"), ""
+        for life, run in sorted(seen, key=lambda one: one[0].start):
+            if life.start + CLOCK_GRAIN < furthest and run != holder:
+                yield f"{name}: runs {holder} and {run} were under way at once"
+            if life.last > furthest and not _froze(life, history):
+                furthest, holder = life.last, run
+
+
+def _froze(life: Life, history: History) -> bool:
+    """Whether the attempt's machine stood still at its end."""
+    return any(freeze.struck <= life.last <= freeze.buried + THAW for freeze in history.frozen)
 
 
 def _took(kill: Kill, earlier: Event, later: Event) -> bool:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import probe
 import pytest
-from checker import check, instants
-from history import Acknowledged, Definition, GapRow, History, JobHistory, Kill, Row, Window
-from oracle import expected
-from probe import Event
+from tests.history import probe
+from tests.history.checker import check, instants
+from tests.history.oracle import expected
+from tests.history.probe import Event
+from tests.history.records import Acknowledged, Definition, GapRow, History, JobHistory, Kill, Row, Window
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -129,6 +129,21 @@ PLANTED: dict[str, tuple[Callable[[History], None], str]] = {
             change_row(h, "run-2", attempts=((2, 21), (1, 20))),
         )[0],
         "had two attempts alive at once, 1 and 2",
+    ),
+    "two attempts at once, seen alive": (
+        lambda h: replace_events(h, lambda e: True, event("alive", 104.2, "run-3", 1, 30)),
+        "had two attempts alive at once, 1 and 2",
+    ),
+    "one fence for two": (
+        lambda h: change_row(h, "run-4", attempts=((1, 20),)),
+        "have attempts under the fence 20",
+    ),
+    "two runs at once": (
+        lambda h: (
+            setattr(h.jobs["d/every"], "overlaps", False),
+            replace_events(h, lambda e: True, event("alive", 102.1, "run-1", 1, 10)),
+        )[0],
+        "runs run-1 and run-2 were under way at once",
     ),
     "started again without a kill": (lambda h: h.kills.clear(), "started again (2) though attempt 1 was not killed"),
     "kill of another time": (

@@ -37,7 +37,7 @@ def work():
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One line: an attempt started or reached its end."""
+    """One line: an attempt started ("start"), still lives ("alive"), or reached its end ("end")."""
 
     kind: str
     uptime: float
