@@ -435,6 +435,18 @@ async def test_pruning_takes_old_history_with_its_output_and_gaps(store: Store) 
     assert ledger == [hot, gaps[1], new]
 
 
+async def test_the_key_of_a_run_that_is_gone_is_free(store: Store) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run = make_run(job, trigger=Trigger.MANUAL, key="k", created=NOON)
+    again = make_run(job, after(60), trigger=Trigger.MANUAL, key="k", created=after(60))
+    await store.runs.create([run])
+    await store.runs.record([RunChange(run=finished(run))], [], [])
+    assert await store.runs.create([again]) == [finished(run)]
+    assert await store.runs.prune(after(1000), 100) == 1
+    assert await store.runs.create([again]) == [again]
+
+
 async def test_pruning_goes_on_over_many_transactions(store: Store) -> None:
     job = make_job()
     await add_jobs(store, job)
