@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from rota.core.errors import StoreUnusable
 from rota.core.model import JobId, JobStats, Notice, Run, RunId
 from rota.store.jobs import AuditEntry, RunChange
 from rota.store.runs import LossGuard, Reported, Waiting
@@ -40,6 +41,10 @@ class PostgresRuns:
         """Add runs that do not exist yet; returns the stored row of each."""
         if not runs and not audit:
             return []
+        return await self._create(runs, audit, again=True)
+
+    async def _create(self, runs: Sequence[Run], audit: Sequence[AuditEntry], *, again: bool) -> list[Run]:
+        """As `create`; once more when a run that was there has been pruned before it could be read."""
         batch = run_batch(runs)
         rows = await self._verbs.rows(
             SQL["create"], batch.hot, batch.past, batch.ids, batch.keyed, batch.jobs,
@@ -49,9 +54,13 @@ class PostgresRuns:
             return list(runs) if len(batch.ids) == len(runs) else _firsts(runs)
         stands_for = {RunId(str(given)): RunId(str(stored)) for given, stored in rows}
         ids = [_stored(run.id, batch.twins, stands_for) for run in runs]
+        there = await self.get(list(set(stands_for.values())))
+        if len(there) < len(set(stands_for.values())):
+            if not again:
+                raise StoreUnusable("a run that exists cannot be found", hint="rota doctor")
+            return await self._create(runs, (), again=False)
         given = {run.id: run for run in reversed(runs)}
-        stored = await self.get(list(set(stands_for.values())))
-        return [stored.get(id_) or given.get(id_, run) for id_, run in zip(ids, runs, strict=True)]
+        return [there[id_] if id_ in there else given[id_] for id_ in ids]
 
     async def waiting(
         self,

@@ -1,8 +1,8 @@
 -- oldest_server: 1
 -- Everything of Rota lives in the schema `rota`, which is the search path of its connections.
 --
--- Times are microseconds since 1970 in UTC: exact, and half the work of timestamptz for who reads and writes thousands a
--- second. `moment(due)` shows one to people. Nested values are JSON text. Ids of jobs and runs are UUIDs; what is
+-- Times are microseconds since 1970 in UTC: exact, and half the work of timestamptz for who reads and writes thousands
+-- a second. `moment(due)` shows one to people. Nested values are JSON text. Ids of jobs and runs are UUIDs; what is
 -- ordered by text is ordered by code point (COLLATE "C"), whatever the database's own collation.
 --
 -- Names that end in a number (types, views, functions) belong to the schema that made them and never change: a later
@@ -124,7 +124,8 @@ CREATE TABLE job_stats (
     last_run uuid,
     last_state text CHECK (
         last_state IN (
-            'queued', 'starting', 'running', 'succeeded', 'failed', 'timed-out', 'cancelled', 'skipped', 'missed', 'lost'
+            'queued', 'starting', 'running', 'succeeded', 'failed', 'timed-out', 'cancelled', 'skipped', 'missed',
+            'lost'
         )
     ),
     last_due bigint,
@@ -442,13 +443,13 @@ FROM job_stats;
 CREATE VIEW runs_hot_1 AS
 SELECT
     id, job_id, job, due, nominal, "trigger", created, retry_of, "key", actor, revision, kind, params, state, ready_at,
-    late_at, reason, attempts, "current", failures, losses, released, cancel, session, started, finished, result, worker,
-    exit, error, version, withdrawn
+    late_at, reason, attempts, "current", failures, losses, released, cancel, session, started, finished, result,
+    worker, exit, error, version, withdrawn
 FROM runs_hot;
 
 CREATE VIEW runs_history_1 AS
 SELECT
     id, job_id, job, due, nominal, "trigger", created, retry_of, "key", actor, revision, kind, params, state, ready_at,
-    late_at, reason, attempts, "current", failures, losses, released, cancel, session, started, finished, result, worker,
-    exit, error, version, withdrawn
+    late_at, reason, attempts, "current", failures, losses, released, cancel, session, started, finished, result,
+    worker, exit, error, version, withdrawn
 FROM runs_history;

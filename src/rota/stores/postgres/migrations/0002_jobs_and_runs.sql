@@ -5,14 +5,14 @@
 -- between them. And inside a VOLATILE function each command sees what was committed before that command: so "lock, then
 -- look, then write" is right, where a single statement with CTEs would look with the snapshot it took before it waited.
 --
--- There is no rule of Rota in here: locks, comparisons, writes. Lock order everywhere: server, shard, session (workers),
--- job (its cursor, then its counters), run, each sorted by id. What a run's version or a session number must be is
--- compared by the locking or writing command itself, which looks again at a row it had to wait for.
+-- There is no rule of Rota in here: locks, comparisons, writes. Lock order everywhere: server, shard, session
+-- (workers), job (its cursor, then its counters), run, each sorted by id. What a run's version or a session number must
+-- be is compared by the locking or writing command itself, which looks again at a row it had to wait for.
 --
 -- Rows are found by `id BETWEEN given.id AND given.id`, not by `=`. While a table is small the planner would rather
--- read all of it and compare, and that plan is kept when the table has grown; for BETWEEN there is no other way than one
--- step into the index for each element, whatever statistics say; ordering is by the element, so that no index is read
--- for its order either. LATERAL with OFFSET 0 does the same for questions.
+-- read all of it and compare, and that plan is kept when the table has grown; for BETWEEN there is no other way than
+-- one step into the index for each element, whatever statistics say; ordering is by the element, so that no index is
+-- read for its order either. LATERAL with OFFSET 0 does the same for questions.
 --
 -- Batches come as arrays of the types below; callers sort them by id. Verbs say what they did NOT do, so that answers
 -- are small: a client that does not read must not keep a transaction from its end.
@@ -20,11 +20,11 @@
 -- ── what callers hand over ──────────────────────────────────────────────────────────────────────────────
 
 CREATE TYPE run_row_1 AS (
-    id uuid, job_id uuid, job text, due bigint, nominal bigint, "trigger" text, created bigint, retry_of uuid, "key"
-    text, actor text, revision integer, kind text, params text, state text, ready_at bigint, late_at bigint, reason
-    text, attempts text, "current" text, failures integer, losses integer, released bigint, cancel text, session
-    integer, started bigint, finished bigint, result text, worker text, exit integer, error text, version integer,
-    withdrawn text,
+    id uuid, job_id uuid, job text, due bigint, nominal bigint, "trigger" text, created bigint, retry_of uuid,
+    "key" text, actor text, revision integer, kind text, params text, state text, ready_at bigint, late_at bigint,
+    reason text, attempts text, "current" text, failures integer, losses integer, released bigint, cancel text,
+    session integer, started bigint, finished bigint, result text, worker text, exit integer, error text,
+    version integer, withdrawn text,
     shard smallint
 );
 
@@ -149,7 +149,8 @@ BEGIN
     PERFORM 1 FROM unnest(p_stats) AS s JOIN job_stats AS kept ON kept.job_id BETWEEN s.job_id AND s.job_id
     ORDER BY s.job_id FOR UPDATE OF kept;
     RETURN ARRAY(
-        SELECT s.job_id FROM unnest(p_stats) AS s LEFT JOIN job_stats AS kept ON kept.job_id BETWEEN s.job_id AND s.job_id
+        SELECT s.job_id FROM unnest(p_stats) AS s
+        LEFT JOIN job_stats AS kept ON kept.job_id BETWEEN s.job_id AND s.job_id
         WHERE coalesce(kept.version, 0) <> s.version - 1
     );
 END
@@ -243,10 +244,10 @@ BEGIN
         WITH written AS (
             UPDATE runs_hot AS hot SET
                 revision = c.revision, kind = c.kind, params = c.params, state = c.state, ready_at = c.ready_at,
-                late_at = c.late_at, reason = c.reason, attempts = c.attempts, "current" = c."current", failures =
-                c.failures, losses = c.losses, released = c.released, cancel = c.cancel, session = c.session, started
-                = c.started, finished = c.finished, result = c.result, worker = c.worker, exit = c.exit, error =
-                c.error, version = c.version, withdrawn = c.withdrawn
+                late_at = c.late_at, reason = c.reason, attempts = c.attempts, "current" = c."current",
+                failures = c.failures, losses = c.losses, released = c.released, cancel = c.cancel,
+                session = c.session, started = c.started, finished = c.finished, result = c.result, worker = c.worker,
+                exit = c.exit, error = c.error, version = c.version, withdrawn = c.withdrawn
             FROM unnest(p_kept) AS c
             WHERE c.round = p_round AND hot.id BETWEEN c.id AND c.id AND hot.version = c.expected
                 AND (c.state <> 'starting' OR c.worker = ANY (p_live))
@@ -297,11 +298,11 @@ DECLARE
 BEGIN
     IF cardinality(p_kept) > 0 THEN
         UPDATE runs_hot AS hot SET
-            revision = c.revision, kind = c.kind, params = c.params, state = c.state, ready_at = c.ready_at, late_at =
-            c.late_at, reason = c.reason, attempts = c.attempts, "current" = c."current", failures = c.failures,
-            losses = c.losses, released = c.released, cancel = c.cancel, session = c.session, started = c.started,
-            finished = c.finished, result = c.result, worker = c.worker, exit = c.exit, error = c.error, version =
-            c.version, withdrawn = c.withdrawn
+            revision = c.revision, kind = c.kind, params = c.params, state = c.state, ready_at = c.ready_at,
+            late_at = c.late_at, reason = c.reason, attempts = c.attempts, "current" = c."current",
+            failures = c.failures, losses = c.losses, released = c.released, cancel = c.cancel, session = c.session,
+            started = c.started, finished = c.finished, result = c.result, worker = c.worker, exit = c.exit,
+            error = c.error, version = c.version, withdrawn = c.withdrawn
         FROM unnest(p_kept) AS c
         WHERE hot.id BETWEEN c.id AND c.id AND hot.version = c.expected;
         GET DIAGNOSTICS v_written = ROW_COUNT;

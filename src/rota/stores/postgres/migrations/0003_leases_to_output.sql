@@ -79,7 +79,8 @@ END
 $$;
 
 -- Returns the shards taken with their new epochs. While the rows of their leaders are locked no lease is renewed.
-CREATE FUNCTION rota_take_1(p_id text, p_shards integer[], p_epochs bigint[]) RETURNS TABLE (taken integer, raised bigint)
+CREATE FUNCTION rota_take_1(p_id text, p_shards integer[], p_epochs bigint[])
+RETURNS TABLE (taken integer, raised bigint)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -168,7 +169,8 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION rota_use_token_1(p_digest bytea, p_made token_row_1, p_now bigint, p_audit audit_row_1[]) RETURNS boolean
+CREATE FUNCTION rota_use_token_1(p_digest bytea, p_made token_row_1, p_now bigint, p_audit audit_row_1[])
+RETURNS boolean
 LANGUAGE plpgsql
 AS $$
 BEGIN
@@ -274,8 +276,8 @@ $$;
 
 -- ── retention by rows ───────────────────────────────────────────────────────────────────────────────────
 
--- Deletes runs that finished before `p_before`, with their output and keys, and gaps of that time; returns how many runs.
--- Rows that somebody else is deleting are passed over.
+-- Deletes runs that finished before `p_before`, with their output and keys, and gaps of that time; returns how many
+-- runs. Rows that somebody else is deleting are passed over.
 CREATE FUNCTION rota_prune_runs_1(p_before bigint, p_limit integer, p_job uuid) RETURNS integer
 LANGUAGE plpgsql
 AS $$
