@@ -35,6 +35,7 @@ _COMMON: Final = {
     "timezone": "UTC",
     "default_transaction_isolation": "read committed",  # what the verbs are written for
     "idle_in_transaction_session_timeout": "3000",
+    "idle_session_timeout": "0",  # they are kept for the next moment; whoever listens is idle by nature
     "lock_timeout": str(int(LOCK_SECONDS * 1000)),
     "statement_timeout": str(int(STATEMENT_SECONDS * 1000)),
     "tcp_keepalives_idle": "10",
