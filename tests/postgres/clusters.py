@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
+import asyncpg
 from tests.postgres.cluster import Cluster, binaries
 
 from rota.stores.postgres import PostgresOptions, open_postgres
@@ -11,6 +12,15 @@ from rota.stores.postgres import PostgresOptions, open_postgres
 PREPARED: Final = "rota_prepared"  # a database with the schema of this code, to be copied
 FOR_TESTS: Final = PostgresOptions(days_ahead=0)  # partitions are files: copying them takes most of the time
 NEWEST: Final = next(iter(binaries()), "postgres-18")
+
+
+# The store's clock with a hand on it: the seam is the one function that all verbs ask.
+_MOVABLE_CLOCK: Final = """
+CREATE TABLE IF NOT EXISTS rota.moved (micros bigint NOT NULL);
+CREATE OR REPLACE FUNCTION rota.rota_now() RETURNS bigint LANGUAGE sql VOLATILE AS
+'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    + coalesce((SELECT sum(micros)::bigint FROM rota.moved), 0)'
+"""
 
 
 class Clusters:
@@ -54,3 +64,13 @@ def prepare(cluster: Cluster) -> str:
     cluster.call(open_and_close())
     cluster.execute("CHECKPOINT")  # copying what is not on disk yet takes ten times as long
     return url
+
+
+async def pass_time_on(url: str, seconds: float) -> None:
+    """Let so many seconds pass on the clock of the store in this database."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(_MOVABLE_CLOCK)
+        await connection.execute("INSERT INTO rota.moved VALUES ($1)", round(seconds * 1_000_000))
+    finally:
+        await connection.close()

@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 from store_values import NOON, PassTime
 from tests.postgres.cluster import binaries
-from tests.postgres.clusters import FOR_TESTS, Clusters
+from tests.postgres.clusters import FOR_TESTS, Clusters, pass_time_on
 
 from rota.clock import ManualClock
 from rota.store.bundle import Store
@@ -16,14 +15,6 @@ from rota.stores.sqlite import open_sqlite
 
 SQLITE = ("sqlite-file", "sqlite-memory", "sqlite-inline")
 POSTGRES = tuple(binaries())
-
-# The store's clock with a hand on it: the seam is the one function that all verbs ask.
-MOVABLE_CLOCK = """
-CREATE TABLE IF NOT EXISTS rota.moved (micros bigint NOT NULL);
-CREATE OR REPLACE FUNCTION rota.rota_now() RETURNS bigint LANGUAGE sql VOLATILE AS
-'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-    + coalesce((SELECT sum(micros)::bigint FROM rota.moved), 0)'
-"""
 
 
 @pytest.fixture
@@ -68,9 +59,6 @@ def pass_time(database: str | None, clock: ManualClock) -> PassTime:
     async def pass_seconds(seconds: float) -> None:
         clock.advance(seconds=seconds)
         if database is not None:
-            connection = await asyncpg.connect(database)
-            await connection.execute(MOVABLE_CLOCK)
-            await connection.execute("INSERT INTO rota.moved VALUES ($1)", round(seconds * 1_000_000))
-            await connection.close()
+            await pass_time_on(database, seconds)
 
     return pass_seconds
