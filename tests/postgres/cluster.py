@@ -279,9 +279,11 @@ def _nobody() -> int:
 
 
 def _as_nobody() -> list[str]:
-    """What to put before a command so that it does not run as root; it ends with its parent, in any case."""
-    if os.geteuid() != 0:
+    """What to put before a command so that it does not run as root, and ends with its parent in any case."""
+    if shutil.which("setpriv") is None:
         return []
+    if os.geteuid() != 0:
+        return ["setpriv", "--pdeathsig=INT"]
     gid = pwd.getpwnam("nobody").pw_gid
     return ["setpriv", f"--reuid={_nobody()}", f"--regid={gid}", "--clear-groups", "--pdeathsig=INT"]
 

@@ -15,6 +15,7 @@ from rota.core.errors import Invalid, StoreUnavailable, StoreUnusable, TooLarge
 from rota.core.ids import shard_of
 from rota.core.model import Trigger
 from rota.store.bundle import Store
+from rota.store.views import JobQuery
 from rota.stores.postgres import PostgresOptions, open_postgres
 from rota.stores.postgres.checks import Findings, ServerSettings, judge
 from rota.stores.postgres.connection import VERBS, Connector
@@ -256,6 +257,14 @@ async def test_a_store_has_a_handful_of_connections_and_leaves_none(cluster: Clu
     async with asyncio.timeout(10):
         while cluster.execute(count)[0][0] > 0:
             pass
+
+
+async def test_one_connection_for_each_purpose_is_enough(url: str) -> None:
+    store = await open_postgres(url, PostgresOptions(verbs=1, views=1, days_ahead=0))
+    jobs = [make_job(f"web/job-{number}") for number in range(5)]
+    await asyncio.gather(*(add_jobs(store, job) for job in jobs))
+    assert len((await store.views.jobs(JobQuery(), "name", None, 10)).items) == 5
+    await store.close()
 
 
 @OUR_OWN_CLOCK

@@ -108,7 +108,7 @@ class Lane:
                 await asyncio.sleep(pause)
             except FOREIGN as error:
                 raise mapped(error, self._connector.where, search=self._search) from error
-        raise AssertionError
+        raise AssertionError("the last time raises")
 
     async def _run(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         """Run the statement on one of the connections."""
