@@ -79,6 +79,8 @@ class Runner:
         for descriptor in (_REQUESTS, _GO):
             os.set_inheritable(descriptor, False)
         self.environment = dict(os.environ)
+        self.given: dict[str, str] = {}  # what the last attempt's environment had beyond it
+        self.left: dict[Any, Any] | None = None  # all of it as it was then, in the interpreter's own form
         self.functions: dict[str, Function] = {}
         self.files: dict[str, int] = {}  # of modules below the working folder → time of their last change
         self.looked = time.monotonic()
@@ -146,14 +148,23 @@ class Runner:
         os.umask(0o077)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         self._make_out()
-        wanted = {**self.environment, **request["env"], "ROTA_OUT": self.out}
-        for name in set(os.environ) - set(wanted):
-            del os.environ[name]
-        for name, value in wanted.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
+        self._set_environment({**request["env"], "ROTA_OUT": self.out})
         if self.peak >= 0:
             os.write(self.peak, b"5")  # begin to measure the peak memory anew
+
+    def _set_environment(self, given: dict[str, str]) -> None:
+        """Make the environment the process's first one and `given`; only what differs where nobody has touched it."""
+        raw = getattr(os.environ, "_data", None)
+        if raw is not None and raw == self.left and given.keys() == self.given.keys():
+            changes = [(name, value) for name, value in given.items() if self.given[name] != value]
+        else:
+            wanted = {**self.environment, **given}
+            for name in set(os.environ) - set(wanted):
+                del os.environ[name]
+            changes = [(name, value) for name, value in wanted.items() if os.environ.get(name) != value]
+        for name, value in changes:
+            os.environ[name] = value
+        self.given, self.left = given, None if raw is None else dict(raw)
 
     def _make_out(self) -> None:
         """See that there is an empty folder for the attempt's files."""
