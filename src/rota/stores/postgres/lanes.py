@@ -58,6 +58,11 @@ class Lane:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     async def rows(self, sql: str, *parameters: Any) -> list[Row]:
         """The rows a statement gives, once it is committed."""
         if self._closed:
@@ -175,6 +180,8 @@ class Lanes:
     @contextlib.asynccontextmanager
     async def patient(self) -> AsyncIterator["PatientLane"]:
         """A lane with one connection of its own, made for this and closed after it, on which a minute is allowed."""
+        if self.verbs.is_closed:
+            raise StoreUnavailable(_CLOSED)
         lane = PatientLane(self.connector, PATIENT, 1)
         try:
             yield lane
