@@ -236,7 +236,6 @@ async def test_connections_have_their_settings(lanes: Lanes) -> None:
             shown = await lane.value("SELECT current_setting($1)", name)
             assert shown in (value, f"{value}ms", f"{value[:-3]}s", f"{value}s"), name
     assert await lanes.verbs.value("SHOW application_name") == "test"
-    assert await lanes.views.value("SHOW enable_seqscan") == "on"
     assert await lanes.views.value("SHOW plan_cache_mode") == "force_custom_plan"
     async with lanes.patient() as lane:
         assert await lane.value("SHOW statement_timeout") == "1min"
