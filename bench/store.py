@@ -1,9 +1,10 @@
-"""How many whole life cycles of runs the SQLite store takes per second, through its contract, full history kept.
+"""How many whole life cycles of runs the stores take per second, through their contract, full history kept.
 
-    python bench/store.py [--runs 20000] [--batch 200] [--jobs 1000] [--with-reads] [--profile]
+    python -m bench.store [--runs 20000] [--batch 500] [--jobs 1000] [--with-reads] [--with-plans] [--profile]
 
 One cycle is create → assign → record (outcome, counters). `--with-reads` adds what a server asks between those:
-`waiting` before assign, `reported` before record. Prints one line per way of opening the store.
+`waiting` before assign, `reported` before record; `--with-plans` creates by plans, which move cursors. Prints one line
+per way of opening a store: SQLite, and each PostgreSQL there is, on disk and with its own settings.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from tests.postgres.cluster import Cluster, binaries
 
 from rota.clock import SystemClock
 from rota.core.ids import job_id, run_id
@@ -33,7 +36,8 @@ from rota.core.model import (
 )
 from rota.core.run_state import Assign, Ended, advance, on_ended
 from rota.store.bundle import Store
-from rota.store.jobs import JobWrite, RunChange
+from rota.store.jobs import JobWrite, Plan, RunChange
+from rota.stores.postgres import open_postgres
 from rota.stores.sqlite import open_sqlite
 
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -109,15 +113,24 @@ async def prepare(store: Store, jobs: list[Job]) -> None:
     await store.sessions.connect(worker)
 
 
-async def cycles(store: Store, jobs: list[Job], total: int, batch: int, *, reads: bool) -> Figures:
+async def cycles(
+    store: Store, jobs: list[Job], total: int, batch: int, *, reads: bool = False, plans: bool = False
+) -> Figures:
     """`total` life cycles in batches; only the store's verbs are timed."""
     figures = Figures()
     stats: dict[JobId, JobStats] = {}
+    versions = dict.fromkeys((job.id for job in jobs), 1)
     for first in range(0, total, batch):
         runs = make_runs(jobs, first, batch)
-        figures.mark()
-        runs = await store.runs.create(runs)
-        figures.mark("create")
+        if plans:
+            planned = [plan(run, versions) for run in runs]
+            figures.mark()
+            assert len(await store.jobs.commit_plan(planned, {})) == len(runs)
+            figures.mark("plan")
+        else:
+            figures.mark()
+            runs = await store.runs.create(runs)
+            figures.mark("create")
         now = runs[-1].due
         if reads:
             runs = list((await store.runs.waiting(now, {"http": batch}, batch)).runs)
@@ -147,6 +160,15 @@ async def cycles(store: Store, jobs: list[Job], total: int, batch: int, *, reads
     return figures
 
 
+def plan(run: Run, versions: dict[JobId, int]) -> Plan:
+    """The move of a job's cursor past a run."""
+    version = versions[run.job_id]
+    versions[run.job_id] += 1
+    return Plan(
+        job_id=run.job_id, expected_version=version, cursor=run.due, next_at=run.due + timedelta(days=1), runs=(run,)
+    )
+
+
 def attempt(fence: int, now: datetime) -> Attempt:
     """A first attempt."""
     return Attempt(number=1, fence=fence, worker="w1", state=AttemptState.STARTING, created=now)
@@ -158,36 +180,40 @@ def end(run: Run, now: datetime) -> Run:
     return advance(run, on_ended(run, ended, SPEC, now, None))  # type: ignore[arg-type]
 
 
-async def measure(name: str, path: Path | None, options: argparse.Namespace, *, inline: bool) -> None:
-    """One way of opening the store."""
-    store = await open_sqlite(path, clock=SystemClock(), inline=inline)
+async def measure(name: str, store: Store, options: argparse.Namespace) -> None:
+    """One way of opening a store."""
     jobs = make_jobs(options.jobs)
     await prepare(store, jobs)
     cpu = time.process_time()
-    figures = await cycles(store, jobs, options.runs, options.batch, reads=options.with_reads)
+    figures = await cycles(
+        store, jobs, options.runs, options.batch, reads=options.with_reads, plans=options.with_plans
+    )  # fmt: skip
     cpu = time.process_time() - cpu
     seconds = sum(figures.seconds.values())
     parts = "  ".join(f"{verb} {spent / options.runs * 1e6:.1f}" for verb, spent in figures.seconds.items())
-    print(f"{name:14} {options.runs / seconds:9,.0f} cycles/s   µs per run: {parts}   (cpu in all {cpu:.2f} s)")
-    problems = await store.leases.check()
-    assert not problems, problems
+    print(f"{name:14} {options.runs / seconds:9,.0f} cycles/s   µs per run: {parts}   (cpu of ours {cpu:.2f} s)")
     await store.close()
 
 
 async def main(options: argparse.Namespace) -> None:
-    """All ways of opening the store."""
+    """All ways of opening a store."""
     with tempfile.TemporaryDirectory() as folder:
-        await measure("file", Path(folder) / "a.db", options, inline=False)
-        await measure("file, inline", Path(folder) / "b.db", options, inline=True)
-        await measure("memory, inline", None, options, inline=True)
+        await measure("sqlite, file", await open_sqlite(Path(folder) / "a.db", clock=SystemClock()), options)
+        inline = await open_sqlite(Path(folder) / "b.db", clock=SystemClock(), inline=True)
+        await measure("file, inline", inline, options)
+    await measure("memory, inline", await open_sqlite(None, clock=SystemClock(), inline=True), options)
+    for name, folder_of_binaries in binaries().items():
+        with Cluster(folder_of_binaries, on_disk=True) as cluster:
+            await measure(name, await open_postgres(cluster.create()), options)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, default=200)
+    parser.add_argument("--batch", type=int, default=500)
     parser.add_argument("--jobs", type=int, default=1_000)
     parser.add_argument("--with-reads", action="store_true")
+    parser.add_argument("--with-plans", action="store_true")
     parser.add_argument("--profile", action="store_true")
     chosen = parser.parse_args()
     if chosen.profile:

@@ -13,12 +13,14 @@ from rota.core.errors import StoreUnavailable, StoreUnusable
 from rota.core.model import RunState, Trigger
 from rota.store.bundle import Store
 from rota.store.views import RunQuery
+from rota.stores.filters import run_conditions
+from rota.stores.job_rows import JOB_COLUMNS
+from rota.stores.migrations import Migration
+from rota.stores.rows import RUN_COLUMNS
 from rota.stores.sqlite.connection import open_writer
-from rota.stores.sqlite.filters import run_conditions
-from rota.stores.sqlite.job_rows import JOB_COLUMNS
-from rota.stores.sqlite.migrate import Migration, known_migrations, migrate
+from rota.stores.sqlite.dialect import SQLITE
+from rota.stores.sqlite.migrate import known_migrations, migrate
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import RUN_COLUMNS
 from rota.stores.sqlite.views import SQL as VIEWS
 
 FILES = ("access", "alerts", "jobs", "leases", "output", "runs", "sessions", "views", "writes")
@@ -110,7 +112,7 @@ def test_a_database_that_can_only_be_read_is_refused(connection: sqlite3.Connect
 def test_a_later_step_is_added_to_an_older_database(connection: sqlite3.Connection) -> None:
     steps = known_migrations()
     migrate(connection, "here", steps)
-    later = Migration(steps[-1].number + 1, "more", 1, ("CREATE TABLE more (id TEXT) STRICT",))
+    later = Migration(steps[-1].number + 1, "more", 1, "CREATE TABLE more (id TEXT) STRICT;")
     assert migrate(connection, "here", [*steps, later]) == 1
     assert columns(connection, "more") == ("id",)
     assert migrate(connection, "here", steps) == 0  # an older server goes on working beside it
@@ -119,9 +121,7 @@ def test_a_later_step_is_added_to_an_older_database(connection: sqlite3.Connecti
 def test_a_step_that_fails_leaves_nothing(connection: sqlite3.Connection) -> None:
     steps = known_migrations()
     migrate(connection, "here", steps)
-    broken = Migration(
-        steps[-1].number + 1, "broken", 1, ("CREATE TABLE half (id TEXT) STRICT", "CREATE TABLE jobs (x)")
-    )
+    broken = Migration(steps[-1].number + 1, "broken", 1, "CREATE TABLE half (id TEXT) STRICT;\nCREATE TABLE jobs (x);")
     with pytest.raises(StoreUnusable):
         migrate(connection, "here", [*steps, broken])
     assert columns(connection, "half") == ()
@@ -131,7 +131,7 @@ def test_a_step_that_fails_leaves_nothing(connection: sqlite3.Connection) -> Non
 def test_a_database_that_needs_a_newer_server_is_refused_untouched(connection: sqlite3.Connection) -> None:
     steps = known_migrations()
     number = steps[-1].number + 1
-    migrate(connection, "here", [*steps, Migration(number, "rename", number, ("DROP TABLE conditions",))])
+    migrate(connection, "here", [*steps, Migration(number, "rename", number, "DROP TABLE conditions;")])
     with pytest.raises(StoreUnusable, match=f"needs schema {number}, this one knows {number - 1}") as caught:
         migrate(connection, "/data/rota.db", steps)
     assert "/data/rota.db" in str(caught.value)
@@ -201,6 +201,6 @@ def test_waiting_runs_are_read_in_order_of_their_index(connection: sqlite3.Conne
 def test_pages_of_runs_are_read_in_order_of_an_index(
     connection: sqlite3.Connection, query: RunQuery, index: str
 ) -> None:
-    plan = plan_of(connection, *run_conditions(query).of(VIEWS["past_newest_first"], 50))
+    plan = plan_of(connection, *run_conditions(query, SQLITE).of(VIEWS["past_newest_first"], 50))
     assert f"INDEX {index} " in plan
     assert "TEMP B-TREE FOR ORDER BY" not in plan  # at most runs of the same moment are sorted

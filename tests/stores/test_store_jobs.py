@@ -267,6 +267,26 @@ async def test_punctual_jobs_come_before_old_ones(store: Store) -> None:
     assert await store.jobs.due([], NOON, 10) == []
 
 
+async def test_a_crowded_shard_is_due_in_its_turn(store: Store) -> None:
+    shards = list(range(store.shards))
+    crowd = [make_job(f"web/a-{number}", shard=shards[-1], next_at=after(-50 + number / 9)) for number in range(60)]
+    others = [
+        make_job(f"web/b-{number}", shard=shards[number % len(shards)], next_at=after(-40 + number / 9))
+        for number in range(100)
+    ]
+    old = [make_job(f"web/c-{number}", shard=shards[0], next_at=after(-9000 + number)) for number in range(60)]
+    await add_jobs(store, *crowd, *others, *old)
+
+    async def due(limit: int) -> list[str]:
+        return [job.name for job in await store.jobs.due(shards, NOON, limit)]
+
+    punctual = [job.name for job in sorted([*crowd, *others], key=lambda job: (job.next_at or NOON, job.id))]
+    assert await due(40) == punctual[:40]
+    assert await due(160) == punctual
+    assert await due(190) == [*punctual, *(job.name for job in old[:30])]
+    assert await due(999) == [*punctual, *(job.name for job in old)]
+
+
 async def test_deleted_and_unscheduled_jobs_are_never_due(store: Store) -> None:
     await add_jobs(store, make_job("web/none", next_at=None), make_job("web/gone", deleted=NOON))
     assert await store.jobs.due([0], after(1), 10) == []

@@ -1,20 +1,28 @@
-"""A store against a model that is too simple to be wrong: random commands, the same answers, the same contents."""
+"""Stores against a model that is too simple to be wrong: random commands, the same answers, the same contents.
+
+Each command is given to all stores of the machine; all must answer alike, and as the model says.
+"""
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from msgspec.structs import replace
 from store_values import NOON, add_jobs, after, finished, lead, make_job, make_run, make_worker, starting
+from tests.postgres.cluster import binaries
+from tests.postgres.clusters import FOR_TESTS, Clusters
 
 from rota.clock import ManualClock
 from rota.core.errors import Conflict, Fenced
-from rota.core.model import Job, JobId, Run, RunId, RunState
+from rota.core.model import Job, JobId, Run, RunId, RunState, Trigger
 from rota.store.bundle import Store
 from rota.store.jobs import JobWrite, Plan, RunChange
 from rota.store.views import RunQuery
+from rota.stores.postgres import open_postgres
 from rota.stores.sqlite import open_sqlite
 
 JOBS = [make_job(f"web/job-{number}") for number in range(3)]
@@ -32,9 +40,18 @@ class Model:
         self.sessions: dict[str, tuple[int, bool]] = {}
         self.epoch = 0
 
-    def add(self, runs: list[Run]) -> None:
+    def add(self, runs: list[Run]) -> list[Run]:
+        """Add what is not there; returns what there is in the place of each."""
+        stored = []
         for run in runs:
-            self.runs.setdefault(run.id, run)
+            there = self.of_key(run) or self.runs.setdefault(run.id, run)
+            stored.append(there)
+        return stored
+
+    def of_key(self, run: Run) -> Run | None:
+        """The run of the same job that has this run's key."""
+        same = [other for other in self.runs.values() if run.key and (other.job_id, other.key) == (run.job_id, run.key)]
+        return same[0] if same else None
 
     def hot(self) -> list[Run]:
         return [run for run in self.runs.values() if not run.state.is_final]
@@ -58,26 +75,47 @@ class Model:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Commands to a store, each also given to the model."""
+    """Commands to stores, each also given to the model."""
 
-    def __init__(self) -> None:
+    def __init__(self, clusters: Clusters | None = None, kinds: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
+        self.stack = contextlib.ExitStack()
         self.model = Model()
-        self.store: Store = self.call(open_sqlite(None, clock=ManualClock(NOON), inline=True))
+        self.stores: list[Store] = [self.wait(open_sqlite(None, clock=ManualClock(NOON), inline=True))]
+        if clusters is not None:
+            urls = [self.stack.enter_context(clusters.database(kind)) for kind in kinds]
+            self.stores += [self.wait(open_postgres(url, FOR_TESTS)) for url in urls]
 
-    def call(self, verb: Any) -> Any:
+    def wait(self, verb: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(verb)
 
+    def call(self, verb: Callable[[Store], Awaitable[Any]]) -> Any:
+        """What all stores answer, or raise."""
+
+        async def ask(store: Store) -> Any:
+            return (await asyncio.gather(verb(store), return_exceptions=True))[0]
+
+        answers = [self.wait(ask(store)) for store in self.stores]
+        first = answers[0]
+        for answer in answers[1:]:
+            assert answer == first or (isinstance(answer, Exception) and type(answer) is type(first)), answers
+        if isinstance(first, Exception):
+            raise first
+        return first
+
     def teardown(self) -> None:
-        self.call(self.store.close())
+        for store in self.stores:
+            self.wait(store.close())
+        self.stack.close()
         self.loop.close()
 
     @initialize()
     def begin(self) -> None:
-        self.call(add_jobs(self.store, *JOBS))
+        self.call(lambda store: add_jobs(store, *JOBS))
         self.model.jobs = {job.id: job for job in JOBS}
-        self.model.epoch = self.call(lead(self.store))[0]
+        epochs = {self.wait(lead(store))[0] for store in self.stores}
+        (self.model.epoch,) = epochs
 
     def stale(self, run: Run, by: int) -> Run:
         """The run as somebody saw it who did not look for some writes."""
@@ -94,9 +132,18 @@ class StoreMachine(RuleBasedStateMachine):
         runs = [
             make_run(JOBS[job], after(seconds), late_at=after(seconds + 5) if late else None) for job, seconds in picks
         ]
-        stored = self.call(self.store.runs.create(runs))
-        self.model.add(runs)
-        assert stored == [self.model.runs[run.id] for run in runs]
+        stored = self.call(lambda store: store.runs.create(runs))
+        assert stored == self.model.add(runs)
+
+    @rule(picks=st.lists(st.tuples(st.integers(0, 1), SECONDS, st.sampled_from("ab")), max_size=4))
+    def trigger(self, picks: list[tuple[int, int, str]]) -> None:
+        """Runs with keys: one key of a job is one run, whenever it was asked for."""
+        runs = [
+            make_run(JOBS[job], after(seconds), trigger=Trigger.MANUAL, key=key, created=after(seconds))
+            for job, seconds, key in picks
+        ]
+        stored = self.call(lambda store: store.runs.create(runs))
+        assert stored == self.model.add(runs)
 
     @rule(place=PICK, alone=st.booleans(), session=st.integers(0, 2), by=st.integers(0, 1), more=PICK)
     def assign(self, place: int, alone: bool, session: int, by: int, more: int) -> None:
@@ -112,7 +159,7 @@ class StoreMachine(RuleBasedStateMachine):
             if self.model.may_assign(change, sessions):
                 self.model.runs[change.run.id] = change.run
                 expected.add(change.run.id)
-        assert self.call(self.store.runs.assign(changes, sessions)) == expected
+        assert self.call(lambda store: store.runs.assign(changes, sessions)) == expected
 
     @rule(places=st.lists(PICK, max_size=3, unique=True), state=ENDS, by=st.integers(0, 1))
     def record(self, places: list[int], state: RunState, by: int) -> None:
@@ -120,7 +167,7 @@ class StoreMachine(RuleBasedStateMachine):
         ended = [finished(self.stale(run, by), state) for run in picked.values()]
         fits = all(self.model.is_next(run) for run in ended)
         try:
-            written = self.call(self.store.runs.record([RunChange(run=run) for run in ended], [], []))
+            written = self.call(lambda store: store.runs.record([RunChange(run=run) for run in ended], [], []))
         except Conflict:
             assert not fits
             return
@@ -141,18 +188,18 @@ class StoreMachine(RuleBasedStateMachine):
             ready_at=after(seconds),
             version=run.version + 1,
         )
-        self.call(self.store.runs.record([RunChange(run=waiting)], [], []))
+        self.call(lambda store: store.runs.record([RunChange(run=waiting)], [], []))
         self.model.runs[run.id] = waiting
 
     @rule()
     def connect(self) -> None:
-        number = self.call(self.store.sessions.connect(make_worker()))
+        number = self.call(lambda store: store.sessions.connect(make_worker()))
         assert number == self.model.sessions.get("w1", (0, False))[0] + 1
         self.model.sessions["w1"] = (number, True)
 
     @rule(session=st.integers(1, 2))
     def disconnect(self, session: int) -> None:
-        ended = self.call(self.store.sessions.disconnect("w1", session, NOON))
+        ended = self.call(lambda store: store.sessions.disconnect("w1", session, NOON))
         assert ended == (self.model.sessions.get("w1") == (session, True))
         if ended:
             self.model.sessions["w1"] = (session, False)
@@ -165,7 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
             job_id=job.id, expected_version=job.version - by, cursor=after(seconds), next_at=after(99), runs=(run,)
         )
         try:
-            moved = self.call(self.store.jobs.commit_plan([plan], {0: self.model.epoch - fenced}))
+            moved = self.call(lambda store: store.jobs.commit_plan([plan], {0: self.model.epoch - fenced}))
         except Fenced:
             assert fenced
             return
@@ -184,7 +231,7 @@ class StoreMachine(RuleBasedStateMachine):
             job, version=job.version + 1, revision=job.revision + 1, deleted=NOON if gone else None, updated=NOON
         )
         try:
-            self.call(self.store.jobs.apply([JobWrite(job=edited, expected_version=version)], []))
+            self.call(lambda store: store.jobs.apply([JobWrite(job=edited, expected_version=version)], []))
         except Conflict:
             assert version != job.version
             assert version != 0 or job.deleted is None
@@ -199,7 +246,7 @@ class StoreMachine(RuleBasedStateMachine):
             for run in self.model.runs.values()
             if run.state.is_final and run.finished is not None and run.finished < after(seconds)
         ]
-        assert self.call(self.store.runs.prune(after(seconds), 1000)) == len(old)
+        assert self.call(lambda store: store.runs.prune(after(seconds), 1000)) == len(old)
         for id_ in old:
             del self.model.runs[id_]
 
@@ -207,29 +254,39 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_same_runs(self) -> None:
-        page = self.call(self.store.views.runs(RunQuery(since=after(-60)), "due", None, 1000))
+        page = self.call(lambda store: store.views.runs(RunQuery(since=after(-60)), "due", None, 1000))
         assert list(page.items) == sorted(self.model.runs.values(), key=lambda run: (run.due, run.id))
 
     @invariant()
     def the_same_jobs(self) -> None:
         ids = [job.id for job in JOBS]
-        assert self.call(self.store.jobs.by_id(ids)) == self.model.jobs
+        assert self.call(lambda store: store.jobs.by_id(ids)) == self.model.jobs
 
     @invariant()
     def the_same_waiting_and_held(self) -> None:
         hot = self.model.hot()
-        waiting = self.call(self.store.runs.waiting(after(6), {"http": 1000}, 1000)).runs
+        waiting = self.call(lambda store: store.runs.waiting(after(6), {"http": 1000}, 1000)).runs
         ready = [run for run in hot if run.state is RunState.QUEUED and run.ready_at <= after(6)]
         assert list(waiting) == sorted(ready, key=lambda run: (run.ready_at, run.id))
         later = [run.ready_at for run in hot if run.state is RunState.QUEUED and run.ready_at > after(6)]
-        assert self.call(self.store.runs.next_ready(after(6))) == min(later, default=None)
+        assert self.call(lambda store: store.runs.next_ready(after(6))) == min(later, default=None)
         held = [run for run in hot if run.state is not RunState.QUEUED]
-        assert self.call(self.store.held.all()) == sorted(held, key=lambda run: (run.due, run.id))
+        assert self.call(lambda store: store.held.all()) == sorted(held, key=lambda run: (run.due, run.id))
         late = [run.late_at for run in hot if run.late_at is not None]
-        assert self.call(self.store.runs.next_late()) == min(late, default=None)
+        assert self.call(lambda store: store.runs.next_late()) == min(late, default=None)
 
 
-StoreMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestStoreAgainstModel = StoreMachine.TestCase
+def drive(examples: int, clusters: Clusters | None = None, kinds: tuple[str, ...] = ()) -> None:
+    """Let the machine run."""
+    chosen = settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(lambda: StoreMachine(clusters, kinds), settings=chosen)  # type: ignore[no-untyped-call]
+
+
+def test_sqlite_against_the_model() -> None:
+    drive(60)
+
+
+def test_all_stores_against_the_model(clusters: Clusters) -> None:
+    drive(12, clusters, tuple(binaries()))

@@ -151,6 +151,27 @@ async def test_runs_of_one_moment_wait_in_order_of_id(store: Store) -> None:
     assert [run.id for run in found.runs] == sorted(run.id for run in runs)[:5]
 
 
+async def test_a_crowd_of_one_job_comes_in_its_turn(store: Store) -> None:
+    """Whatever slices the jobs are in, the oldest come first, of each kind as many as there is room for."""
+    jobs = [make_job(f"web/job-{number}") for number in range(14)]
+    await add_jobs(store, *jobs)
+    crowd = [make_run(jobs[0], after(second)) for second in range(150)]
+    others = [
+        make_run(job, after(120 + place), kind="shell" if number % 2 else "http")
+        for number, job in enumerate(jobs[1:])
+        for place in range(40)
+    ]
+    await store.runs.create([*crowd, *others])
+    in_order = sorted([*crowd, *others], key=lambda run: (run.ready_at, run.id))
+    found = await store.runs.waiting(after(999), None, 100)
+    assert list(found.runs) == crowd[:100]
+    found = await store.runs.waiting(after(999), {"http": 500, "shell": 500}, 300)
+    assert list(found.runs) == in_order[:300]
+    found = await store.runs.waiting(after(999), {"http": 60, "shell": 7}, 300)
+    http, shell = ([run for run in in_order if run.kind == kind] for kind in ("http", "shell"))
+    assert list(found.runs) == sorted([*http[:60], *shell[:7]], key=lambda run: (run.ready_at, run.id))
+
+
 async def test_waiting_runs_bring_their_jobs(store: Store) -> None:
     job, other, gone = make_job(), make_job("web/other"), make_job("web/gone", deleted=NOON)
     await add_jobs(store, job, other, gone)
@@ -323,6 +344,34 @@ async def test_a_record_that_comes_too_late_changes_nothing_at_all(store: Store)
     assert await store.access.audit_trail(5) == []
 
 
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_record_decided_on_an_older_version_changes_nothing(store: Store, ends: bool) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run, other = make_run(job), make_run(job, after(1))
+    await store.runs.create([run, other])
+    asked = replace(run, cancel=Reason(code="CANCELLED"), version=2)
+    await store.runs.record([RunChange(run=asked)], [], [])
+    stale = finished(run) if ends else replace(run, late_at=None, version=2)
+    with pytest.raises(Conflict) as caught:
+        await store.runs.record([RunChange(run=finished(other)), RunChange(run=stale)], [], [])
+    assert caught.value.facts["runs"] == (run.id,)
+    assert await store.runs.get([run.id, other.id]) == {run.id: asked, other.id: other}
+    assert await store.runs.assign([RunChange(run=stale)], {}) == set()
+    assert await store.runs.get([run.id]) == {run.id: asked}
+
+
+async def test_steps_of_one_run_that_do_not_follow_each_other_are_a_conflict(store: Store) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run = make_run(job)
+    await store.runs.create([run])
+    steps = [RunChange(run=finished(run)), RunChange(run=finished(run, RunState.FAILED))]
+    with pytest.raises(Conflict):
+        await store.runs.record(steps, [], [])
+    assert await store.runs.get([run.id]) == {run.id: run}
+
+
 async def test_a_batch_may_take_one_run_two_steps(store: Store) -> None:
     job = make_job()
     await add_jobs(store, job)
@@ -384,6 +433,18 @@ async def test_pruning_takes_old_history_with_its_output_and_gaps(store: Store) 
     assert len(await store.output.read(new.id, 1, 0, 10)) == 1
     ledger, _ = await store.views.ledger(job.id, after(-9000), after(9000), None, 10)
     assert ledger == [hot, gaps[1], new]
+
+
+async def test_the_key_of_a_run_that_is_gone_is_free(store: Store) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run = make_run(job, trigger=Trigger.MANUAL, key="k", created=NOON)
+    again = make_run(job, after(60), trigger=Trigger.MANUAL, key="k", created=after(60))
+    await store.runs.create([run])
+    await store.runs.record([RunChange(run=finished(run))], [], [])
+    assert await store.runs.create([again]) == [finished(run)]
+    assert await store.runs.prune(after(1000), 100) == 1
+    assert await store.runs.create([again]) == [again]
 
 
 async def test_pruning_goes_on_over_many_transactions(store: Store) -> None:

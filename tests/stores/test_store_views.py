@@ -84,9 +84,10 @@ async def add_varied_jobs(store: Store) -> dict[str, Job]:
         "ops/gone": make_job("ops/gone", deleted=NOON),
     }
     await add_jobs(store, *jobs.values())
+    broken = make_run(jobs["web/broken"])
     stats = [
         make_stats(jobs["web/plain"].id, last_run=make_run(jobs["web/plain"]).id, last_state=RunState.SUCCEEDED),
-        make_stats(jobs["web/broken"].id, fails_in_row=2, last_run="x", last_state=RunState.FAILED),
+        make_stats(jobs["web/broken"].id, fails_in_row=2, last_run=broken.id, last_state=RunState.FAILED),
         make_stats(jobs["ops/owned"].id, late_since=NOON),
         make_stats(jobs["ops/gone"].id, fails_in_row=2, late_since=NOON),
     ]
@@ -243,7 +244,7 @@ async def test_pages_of_runs_join_hot_and_past(store: Store, limit: int) -> None
     expected = sorted([*ended, *runs[1::2]], key=lambda run: (run.due, run.id))
     assert await all_runs(store, ANY, "due", limit) == expected
     assert await all_runs(store, ANY, "-due", limit) == expected[::-1]
-    page = await store.views.runs(ANY, "due", (str(2**53), "f"), limit)
+    page = await store.views.runs(ANY, "due", (str(2**53), "f" * 8 + "-ffff" * 3 + "-" + "f" * 12), limit)
     assert (page.items, page.next, page.count) == ((), None, Count(value=len(runs)))
 
 

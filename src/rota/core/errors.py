@@ -56,7 +56,7 @@ class NotAllowed(RotaError):
 
 
 class StoreUnavailable(RotaError):
-    """The store cannot be reached or refuses to write; nothing was changed."""
+    """The store cannot be reached or refuses to write; what was asked is done whole, or not at all."""
 
     code = "STORE_UNAVAILABLE"
     retryable = True

@@ -238,12 +238,13 @@ class Hub:
         """
         stored = await self._store.held.by_worker(hello.worker)
         said = {(held.run_id, held.fence) for held in hello.held}
-        gone, unheard = [], []
+        gone: list[Held] = []
+        unheard: list[Held] = []
         for run in stored:
             if (run.id, run.fence) in said:
                 session.hold(run)
             else:
-                of_this_boot = run.session >= session.worker.boot_session
+                of_this_boot = (run.session or 0) >= session.worker.boot_session
                 dropped = unheard if of_this_boot and run.state is RunState.STARTING else gone
                 dropped.append(Held(run_id=run.id, attempt=run.attempt, fence=run.fence))
         guard = LossGuard(sessions={session.worker.name: session.worker.session})

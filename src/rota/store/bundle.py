@@ -12,6 +12,7 @@ from rota.store.output import OutputStore
 from rota.store.runs import Runs
 from rota.store.sessions import Sessions
 from rota.store.signals import Signals
+from rota.store.transfer import Transfer
 from rota.store.views import Views
 
 
@@ -33,6 +34,7 @@ class Store:
     access: Access
     views: Views
     signals: Signals
+    transfer: Transfer
     shards: int
     embedded: bool
     close: Callable[[], Awaitable[None]]

@@ -70,4 +70,4 @@ class Leases(Protocol):
         """Remember a fact."""
 
     async def check(self) -> list[str]:
-        """Problems of the store's own consistency (integrity check, foreign keys); empty when sound."""
+        """Problems of the store's own consistency (integrity, references, careless settings); empty when sound."""

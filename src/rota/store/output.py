@@ -30,4 +30,7 @@ class OutputStore(Protocol):
         """Join the many small chunks of ended attempts into few large ones; what is read stays the same."""
 
     async def prune(self, before: datetime, limit: int, *, job: JobId | None = None) -> int:
-        """Delete output of runs whose day is before `before`; returns how many chunks. With `job` only that job's."""
+        """Delete output of runs whose day is before `before`; returns how many chunks.
+
+        About `limit` at a time, or more where a store can drop many at once. With `job` only that job's.
+        """

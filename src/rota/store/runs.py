@@ -116,5 +116,5 @@ class Runs(Protocol):
     async def prune(self, before: datetime, limit: int, *, job: JobId | None = None) -> int:
         """Delete history (runs, their output, gaps) of runs finished before `before`; returns how many runs.
 
-        With `job` only what belongs to that job.
+        About `limit` at a time, or more where a store can drop many at once. With `job` only what belongs to that job.
         """

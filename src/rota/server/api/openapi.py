@@ -18,7 +18,7 @@ _WORDS: Final = {
     413: "the body is too large",
     415: "the body is of another kind",
     422: "the request cannot be honoured as it stands",
-    503: "the store cannot be reached; nothing was changed",
+    503: "the store cannot be reached; it was done whole, or not at all: try again, with the same Idempotency-Key",
 }
 
 

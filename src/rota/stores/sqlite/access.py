@@ -7,18 +7,21 @@ from typing import Final
 
 from rota.store.access import LoginRecord, RememberedAnswer, SecretRecord, TokenRecord
 from rota.store.jobs import AuditEntry
-from rota.stores.sqlite.connection import Database
-from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import (
-    Row,
-    from_micros,
-    ids_json,
-    optional_instant,
-    optional_micros,
-    texts_from_json,
-    to_json,
-    to_micros,
+from rota.stores.access_rows import (
+    answer_from_row,
+    answer_row,
+    audit_from_row,
+    login_from_row,
+    login_row,
+    secret_from_row,
+    secret_row,
+    token_from_row,
+    token_row,
 )
+from rota.stores.rows import Row, to_micros
+from rota.stores.sqlite.connection import Database
+from rota.stores.sqlite.parameters import ids_json
+from rota.stores.sqlite.queries import load
 from rota.stores.sqlite.writes import add_audit
 
 SQL: Final = load("access.sql")
@@ -34,7 +37,7 @@ class SqliteAccess:
         """Insert or update a token by id."""
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(SQL["put_token"], _token_row(token))
+            connection.execute(SQL["put_token"], token_row(token))
             add_audit(connection, _entries(audit))
 
         await self._database.write(write)
@@ -47,7 +50,7 @@ class SqliteAccess:
             if connection.execute(SQL["use_token"], (digest, moment)).rowcount != 1:
                 return False
             connection.execute(SQL["revoke_tokens_of_worker"], (made.worker, moment))
-            connection.execute(SQL["put_token"], _token_row(made))
+            connection.execute(SQL["put_token"], token_row(made))
             add_audit(connection, [audit])
             return True
 
@@ -64,13 +67,12 @@ class SqliteAccess:
     async def tokens(self) -> list[TokenRecord]:
         """All tokens, newest first."""
         return await self._database.read(
-            lambda connection: [_token_from_row(row) for row in connection.execute(SQL["tokens"])]
+            lambda connection: [token_from_row(row) for row in connection.execute(SQL["tokens"])]
         )
 
     async def put_login(self, record: LoginRecord) -> None:
         """Add a login code or browser session; those that had expired when it was made go."""
-        created = to_micros(record.created)
-        row = (record.digest, record.kind, record.token_id, created, to_micros(record.expires), record.csrf)
+        created, row = to_micros(record.created), login_row(record)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(SQL["drop_expired_logins"], (created,))
@@ -92,7 +94,7 @@ class SqliteAccess:
 
     async def put_secrets(self, secrets: Sequence[SecretRecord], audit: AuditEntry | None = None) -> None:
         """Insert or replace secrets by name."""
-        rows = [(one.name, one.key_id, one.nonce, one.ciphertext, to_micros(one.updated)) for one in secrets]
+        rows = [secret_row(one) for one in secrets]
 
         def write(connection: sqlite3.Connection) -> None:
             connection.executemany(SQL["put_secret"], rows)
@@ -105,7 +107,7 @@ class SqliteAccess:
         statement, parameters = ("all_secrets", ()) if names is None else ("some_secrets", (ids_json(names),))
 
         def read(connection: sqlite3.Connection) -> dict[str, SecretRecord]:
-            found = [_secret_from_row(row) for row in connection.execute(SQL[statement], parameters)]
+            found = [secret_from_row(row) for row in connection.execute(SQL[statement], parameters)]
             return {secret.name: secret for secret in found}
 
         return await self._database.read(read)
@@ -125,15 +127,13 @@ class SqliteAccess:
 
         def read(connection: sqlite3.Connection) -> RememberedAnswer | None:
             row = connection.execute(SQL["remembered"], (key, actor)).fetchone()
-            return None if row is None else _answer_from_row(row)
+            return None if row is None else answer_from_row(row)
 
         return await self._database.read(read)
 
     async def remember(self, answer: RememberedAnswer, keep_after: datetime) -> None:
         """Remember an answer; older ones than `keep_after` are removed on the way."""
-        row = (
-            answer.key, answer.actor, answer.request_digest, answer.status, answer.body, to_micros(answer.created),
-        )  # fmt: skip
+        row = answer_row(answer)
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(SQL["forget"], (to_micros(keep_after),))
@@ -148,7 +148,7 @@ class SqliteAccess:
     async def audit_trail(self, limit: int) -> list[AuditEntry]:
         """The newest entries, newest first."""
         return await self._database.read(
-            lambda connection: [_entry_from_row(row) for row in connection.execute(SQL["audit_trail"], (limit,))]
+            lambda connection: [audit_from_row(row) for row in connection.execute(SQL["audit_trail"], (limit,))]
         )
 
     async def _token(self, statement: str, key: bytes | str) -> TokenRecord | None:
@@ -156,7 +156,7 @@ class SqliteAccess:
 
         def read(connection: sqlite3.Connection) -> TokenRecord | None:
             row = connection.execute(SQL[statement], (key,)).fetchone()
-            return None if row is None else _token_from_row(row)
+            return None if row is None else token_from_row(row)
 
         return await self._database.read(read)
 
@@ -165,63 +165,6 @@ def _entries(audit: AuditEntry | None) -> list[AuditEntry]:
     return [] if audit is None else [audit]
 
 
-def _token_row(token: TokenRecord) -> Row:
-    """A token as a row."""
-    return (
-        token.id, token.digest, token.name, ",".join(token.scopes), to_micros(token.created),
-        optional_micros(token.expires), optional_micros(token.last_used), optional_micros(token.revoked),
-        token.worker, token.uses, None if token.labels is None else to_json(token.labels),
-    )  # fmt: skip
-
-
-def _token_from_row(row: Row) -> TokenRecord:
-    """The token of a row."""
-    id_, digest, name, scopes, created, expires, last_used, revoked, worker, uses, labels = row
-    return TokenRecord(
-        id=id_,
-        digest=digest,
-        name=name,
-        scopes=tuple(scopes.split(",")) if scopes else (),
-        created=from_micros(created),
-        expires=optional_instant(expires),
-        last_used=optional_instant(last_used),
-        revoked=optional_instant(revoked),
-        worker=worker,
-        uses=uses,
-        labels=None if labels is None else texts_from_json(labels),
-    )
-
-
 def _login(row: Row | None) -> LoginRecord | None:
     """The login of a row, if there is one."""
-    if row is None:
-        return None
-    digest, kind, token_id, created, expires, csrf = row
-    return LoginRecord(
-        digest=digest,
-        kind=kind,
-        token_id=token_id,
-        created=from_micros(created),
-        expires=from_micros(expires),
-        csrf=csrf,
-    )
-
-
-def _secret_from_row(row: Row) -> SecretRecord:
-    """The secret of a row."""
-    name, key_id, nonce, ciphertext, updated = row
-    return SecretRecord(name=name, key_id=key_id, nonce=nonce, ciphertext=ciphertext, updated=from_micros(updated))
-
-
-def _answer_from_row(row: Row) -> RememberedAnswer:
-    """The answer of a row."""
-    key, actor, request_digest, status, body, created = row
-    return RememberedAnswer(
-        key=key, actor=actor, request_digest=request_digest, status=status, body=body, created=from_micros(created)
-    )
-
-
-def _entry_from_row(row: Row) -> AuditEntry:
-    """The audit entry of a row."""
-    at, actor, verb, object_, detail, request_id = row
-    return AuditEntry(at=from_micros(at), actor=actor, verb=verb, object=object_, detail=detail, request_id=request_id)
+    return None if row is None else login_from_row(row)

@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
 from rota.core.model import Condition, Notice
+from rota.stores.alert_rows import condition_from_row, condition_row, notice_from_row, settled_row
+from rota.stores.rows import optional_instant, to_micros
 from rota.stores.sqlite.connection import Database
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import Row, from_micros, optional_instant, optional_micros, to_micros
 from rota.stores.sqlite.writes import add_notices
 
 SQL: Final = load("alerts.sql")
 PRUNED_AT_ONCE: Final = 500
-_facts = msgspec.json.Decoder().decode
 
 
 class SqliteAlerts:
@@ -40,10 +38,7 @@ class SqliteAlerts:
 
     async def settle(self, notices: Sequence[Notice]) -> None:
         """Write what became of notices."""
-        rows = [
-            (one.id, one.state, one.tries, optional_micros(one.next_try), optional_micros(one.sent), one.error)
-            for one in notices
-        ]
+        rows = [settled_row(one) for one in notices]
         await self._database.write(lambda connection: connection.executemany(SQL["settle"], rows))
 
     async def recent(self, limit: int) -> list[Notice]:
@@ -63,10 +58,7 @@ class SqliteAlerts:
     async def conditions(self) -> list[Condition]:
         """All standing conditions, oldest first."""
         return await self._database.read(
-            lambda connection: [
-                Condition(key=key, detail=detail, since=from_micros(since), hint=hint)
-                for key, detail, since, hint in connection.execute(SQL["conditions"])
-            ]
+            lambda connection: [condition_from_row(row) for row in connection.execute(SQL["conditions"])]
         )
 
     async def prune(self, before: datetime) -> int:
@@ -81,34 +73,13 @@ class SqliteAlerts:
     async def _notices(self, statement: str, *parameters: int) -> list[Notice]:
         """The notices a statement finds."""
         return await self._database.read(
-            lambda connection: [_notice_from_row(row) for row in connection.execute(SQL[statement], parameters)]
+            lambda connection: [notice_from_row(row) for row in connection.execute(SQL[statement], parameters)]
         )
 
 
 def _raise(connection: sqlite3.Connection, condition: Condition) -> bool:
     """Insert the condition, or renew its words."""
-    row = (condition.key, condition.detail, to_micros(condition.since), condition.hint)
-    if connection.execute(SQL["raise_condition"], row).rowcount == 1:
+    if connection.execute(SQL["raise_condition"], condition_row(condition)).rowcount == 1:
         return True
     connection.execute(SQL["renew_condition"], (condition.key, condition.detail, condition.hint))
     return False
-
-
-def _notice_from_row(row: Row) -> Notice:
-    """The notice of a row."""
-    id_, event, route, created, thread, job, run_id, facts, state, tries, next_try, sent, error = row
-    return Notice(
-        id=id_,
-        event=event,
-        route=route,
-        created=from_micros(created),
-        thread=thread,
-        job=job,
-        run_id=run_id,
-        facts={} if facts is None else _facts(facts),
-        state=state,
-        tries=tries,
-        next_try=optional_instant(next_try),
-        sent=optional_instant(sent),
-        error=error,
-    )

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from rota.core.model import Run
+from rota.stores.rows import run_from_row, to_micros
 from rota.stores.sqlite.connection import Database
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import run_from_row, to_micros
 
 SQL: Final = load("held.sql")
 

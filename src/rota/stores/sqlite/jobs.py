@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Final
 
-from rota.core.errors import Conflict, Fenced
 from rota.core.model import Job, JobId, JobSpec
 from rota.store.jobs import AuditEntry, JobWrite, Plan, Revision
+from rota.stores.job_rows import job_from_row, job_row, revision_from_row, revision_row, spec_from_text
+from rota.stores.refusals import changed_jobs, shard_taken
+from rota.stores.rows import Row, optional_instant, optional_micros, to_json, to_micros
 from rota.stores.sqlite.connection import Database
-from rota.stores.sqlite.job_rows import job_from_row, job_row, revision_from_row, revision_row, spec_from_text
+from rota.stores.sqlite.parameters import ids_json
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import Row, ids_json, optional_instant, optional_micros, to_json, to_micros
 from rota.stores.sqlite.writes import (
     add_audit,
     add_gaps,
@@ -158,18 +159,14 @@ def _check_versions(connection: sqlite3.Connection, writes: Sequence[JobWrite]) 
     moved = moved_stats(connection, [write.stats for write in writes if write.stats is not None])
     conflicts += [write.job.full_name for write in writes if write.job.id in moved]
     if conflicts:
-        names = ", ".join(conflicts[:5]) + (f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else "")
-        raise Conflict(
-            f"changed by someone else since it was read: {names}", hint="look at the new state, then try again",
-            jobs=tuple(conflicts),
-        )  # fmt: skip
+        raise changed_jobs(conflicts)
 
 
 def _commit_plan(connection: sqlite3.Connection, plans: Sequence[Plan], epochs: Mapping[int, int]) -> set[JobId]:
     """Each plan whose job has not moved, under epochs that still hold."""
     current: dict[int, int] = dict(connection.execute(SQL["epochs"]).fetchall())
     if any(current.get(shard) != epoch for shard, epoch in epochs.items()):
-        raise Fenced("another server has taken over the shard; this plan was not written", shards=tuple(epochs))
+        raise shard_taken(epochs)
     versions: dict[JobId, int] = {
         id_: version
         for id_, version, deleted in connection.execute(SQL["versions"], (ids_json(plan.job_id for plan in plans),))

@@ -14,9 +14,11 @@ from typing import Final
 from rota.clock import Clock
 from rota.core.ids import fence
 from rota.core.model import Server, Shard, Standing
+from rota.stores.rows import EPOCH, from_micros, to_micros
+from rota.stores.session_rows import server_from_row
 from rota.stores.sqlite.connection import Database
+from rota.stores.sqlite.parameters import ids_json
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import EPOCH, Row, from_micros, ids_json, to_micros
 
 SQL: Final = load("leases.sql")
 BLOCK: Final = 4096
@@ -57,7 +59,7 @@ class SqliteLeases:
             connection.execute(SQL["forget_servers"], (now - to_micros(EPOCH + REMEMBERED_SERVERS),))
             if alone:
                 connection.execute(SQL["end_others"], (server.id, now))
-            return _server(connection.execute(SQL["join"], row).fetchone())
+            return server_from_row(connection.execute(SQL["join"], row).fetchone())
 
         return await self._database.write(write)
 
@@ -83,7 +85,7 @@ class SqliteLeases:
         now = await self.now()
 
         def read(connection: sqlite3.Connection) -> Standing:
-            servers = tuple(_server(row) for row in connection.execute(SQL["servers"]))
+            servers = tuple(server_from_row(row) for row in connection.execute(SQL["servers"]))
             rows = connection.execute(SQL["shards"])
             shards = tuple(Shard(number=number, server=server, epoch=epoch) for number, server, epoch in rows)
             return Standing(now=now, servers=servers, shards=shards)
@@ -162,20 +164,6 @@ def read_fact(connection: sqlite3.Connection, key: str) -> str | None:
 def highest_time(connection: sqlite3.Connection) -> datetime:
     """The highest time this store is known to have given."""
     return from_micros(int(read_fact(connection, "highest_time") or 0))
-
-
-def _server(row: Row) -> Server:
-    """The server of a row."""
-    id_, name, url, version, started, renewed, lease_until = row
-    return Server(
-        id=id_,
-        name=name,
-        url=url,
-        version=version,
-        started=from_micros(started),
-        renewed=from_micros(renewed),
-        lease_until=from_micros(lease_until),
-    )
 
 
 def _take_fences(connection: sqlite3.Connection, count: int) -> tuple[int, int]:

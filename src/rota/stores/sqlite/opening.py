@@ -18,6 +18,7 @@ from rota.stores.sqlite.migrate import migrate
 from rota.stores.sqlite.output import SqliteOutput
 from rota.stores.sqlite.runs import SqliteRuns
 from rota.stores.sqlite.sessions import SqliteSessions
+from rota.stores.sqlite.transfer import SqliteTransfer
 from rota.stores.sqlite.views import SqliteViews
 from rota.stores.sqlite.writer import InlineDatabase, ThreadedDatabase
 
@@ -62,6 +63,7 @@ async def open_sqlite(path: Path | None, *, clock: Clock, inline: bool = False) 
         access=SqliteAccess(database),
         views=SqliteViews(database),
         signals=NoSignals(),
+        transfer=SqliteTransfer(database),
         shards=1,
         embedded=True,
         close=close,

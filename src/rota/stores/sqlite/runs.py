@@ -12,24 +12,17 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from rota.core.errors import Conflict, Fenced
 from rota.core.model import Job, JobId, JobStats, Notice, Run, RunId, RunState
 from rota.store.jobs import AuditEntry, RunChange
 from rota.store.runs import LossGuard, Reported, Waiting
+from rota.stores.job_rows import job_from_row
+from rota.stores.refusals import connected_again, moved_counters, moved_runs, server_lives
+from rota.stores.rows import FINAL_STATES, from_micros, optional_instant, run_from_row, stats_from_row, to_micros
 from rota.stores.sqlite.connection import Database
-from rota.stores.sqlite.job_rows import job_from_row
 from rota.stores.sqlite.jobs import SQL as JOBS_SQL
 from rota.stores.sqlite.leases import SqliteLeases
+from rota.stores.sqlite.parameters import ids_json
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import (
-    FINAL_STATES,
-    from_micros,
-    ids_json,
-    optional_instant,
-    run_from_row,
-    stats_from_row,
-    to_micros,
-)
 from rota.stores.sqlite.writes import (
     HotVersions,
     add_audit,
@@ -123,7 +116,7 @@ class SqliteRuns:
                 _check_guard(connection, guard, now)
             written = _record(connection, changes)
             if moved := moved_stats(connection, stats):
-                raise Conflict("counters have moved on since they were read; nothing was written", jobs=tuple(moved))
+                raise moved_counters(moved)
             put_stats(connection, stats)
             add_notices(connection, notices)
             add_audit(connection, audit)
@@ -252,7 +245,7 @@ def _record(connection: sqlite3.Connection, changes: Sequence[RunChange]) -> set
         else:
             moved.append(change.run.id)
     if moved:
-        raise Conflict("runs have moved on since they were read; nothing was written", runs=tuple(moved))
+        raise moved_runs(moved)
     write_changed(connection, [change.run for change in changes])
     return {change.run.id for change in changes}
 
@@ -261,11 +254,11 @@ def _check_guard(connection: sqlite3.Connection, guard: LossGuard, now: datetime
     """Raise Fenced when somebody else judges these attempts now."""
     sessions = dict(connection.execute(SQL["newest_sessions"], (ids_json(guard.sessions),)).fetchall())
     if sessions != guard.sessions:
-        raise Fenced("the worker has connected again; what it held is not lost", workers=tuple(guard.sessions))
+        raise connected_again(guard)
     ends = dict(connection.execute(SQL["leases_of"], (ids_json(guard.lapsed),)).fetchall())
     for server, seconds in guard.lapsed.items():
         if server in ends and from_micros(ends[server]) + timedelta(seconds=seconds) > now:
-            raise Fenced("the worker's server lives; it alone may call the worker lost", server=server)
+            raise server_lives(server)
 
 
 def _prune(connection: sqlite3.Connection, before: int, limit: int, job: JobId | None) -> int:

@@ -5,26 +5,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from rota.core.model import Worker
-from rota.store.sessions import Sign, TwinConnected
+from rota.store.sessions import Sign
+from rota.stores.refusals import twin_connected
+from rota.stores.rows import to_micros
+from rota.stores.session_rows import worker_from_row, worker_row
 from rota.stores.sqlite.connection import Database
 from rota.stores.sqlite.leases import SqliteLeases
+from rota.stores.sqlite.parameters import ids_json
 from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import (
-    Row,
-    from_micros,
-    ids_json,
-    optional_instant,
-    optional_micros,
-    texts_from_json,
-    to_json,
-    to_micros,
-)
 
 SQL: Final = load("sessions.sql")
-_capacity = msgspec.json.Decoder(dict[str, int]).decode
 
 
 class SqliteSessions:
@@ -51,7 +42,7 @@ class SqliteSessions:
         """Workers that are not settled and whose server's lease ended long ago."""
         row = (to_micros(await self._leases.now() - timedelta(seconds=grace)), limit)
         return await self._database.read(
-            lambda connection: [_worker_from_row(found) for found in connection.execute(SQL["orphans"], row)]
+            lambda connection: [worker_from_row(found) for found in connection.execute(SQL["orphans"], row)]
         )
 
     async def seen(self, signs: Sequence[Sign]) -> None:
@@ -63,7 +54,7 @@ class SqliteSessions:
         """These workers, or all, in order of name."""
         statement, row = ("all", ()) if names is None else ("some", (ids_json(names),))
         return await self._database.read(
-            lambda connection: [_worker_from_row(found) for found in connection.execute(SQL[statement], row)]
+            lambda connection: [worker_from_row(found) for found in connection.execute(SQL[statement], row)]
         )
 
     async def _end(self, statement: str, name: str, session: int, at: datetime) -> bool:
@@ -76,50 +67,7 @@ def _connect(connection: sqlite3.Connection, worker: Worker, now: datetime) -> i
     """The worker's row with its next session number."""
     twin = connection.execute(SQL["twin"], (worker.name, worker.boot_id, to_micros(now))).fetchone()
     if twin is not None:
-        raise TwinConnected(
-            f"another process named {worker.name} is connected",
-            hint="give each worker a name of its own",
-            server=twin[1],
-        )
-    row = (
-        worker.name,
-        worker.boot_id,
-        worker.server,
-        worker.version,
-        to_json(worker.labels),
-        to_json(worker.capacity),
-        worker.cpus,
-        worker.memory,
-        to_micros(worker.connected),
-        to_micros(worker.last_seen),
-        optional_micros(worker.disconnected),
-        worker.draining,
-        worker.clock_offset,
-        optional_micros(worker.settled),
-    )
+        raise twin_connected(worker.name, twin[1])
+    row = worker_row(worker)
     session: int = connection.execute(SQL["connect"], row).fetchone()[0]
     return session
-
-
-def _worker_from_row(row: Row) -> Worker:
-    """The worker of a row."""
-    (name, boot_id, session, server, version, labels, capacity, cpus, memory,
-     connected, last_seen, disconnected, draining, clock_offset, settled, boot_session) = row  # fmt: skip
-    return Worker(
-        name=name,
-        boot_id=boot_id,
-        session=session,
-        server=server,
-        version=version,
-        labels=texts_from_json(labels),
-        capacity=_capacity(capacity),
-        cpus=cpus,
-        memory=memory,
-        connected=from_micros(connected),
-        last_seen=from_micros(last_seen),
-        draining=bool(draining),
-        clock_offset=clock_offset,
-        disconnected=optional_instant(disconnected),
-        settled=optional_instant(settled),
-        boot_session=boot_session,
-    )

@@ -9,46 +9,40 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from rota.core.errors import Invalid, NotFound, TooLarge
-from rota.core.model import Gap, JobId, JobStats, Run, RunId, RunState
+from rota.core.errors import NotFound, TooLarge
+from rota.core.model import Gap, JobId, Run, RunId, RunState
 from rota.store.views import Count, JobPage, JobQuery, JobRow, RunPage, RunQuery, Summary
-from rota.stores.sqlite.connection import Database
-from rota.stores.sqlite.filters import Conditions, add_states, job_conditions, run_conditions
-from rota.stores.sqlite.job_rows import JOB_COLUMNS, job_from_row
-from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import (
-    FINAL_STATES,
-    Row,
-    gap_from_row,
-    optional_instant,
-    run_from_row,
-    stats_from_row,
-    to_micros,
+from rota.stores.filters import Conditions, add_states, job_conditions, run_conditions
+from rota.stores.job_rows import job_from_row
+from rota.stores.paging import (
+    COUNTED,
+    DUE,
+    LAST,
+    NEWEST,
+    OLDEST,
+    Key,
+    LedgerKey,
+    Order,
+    check_job_sort,
+    job_key,
+    ledger_entries,
+    ledger_key,
+    moment_key,
+    run_key,
+    run_order,
+    stats_of_job,
+    tables_of,
+    text_key,
 )
+from rota.stores.rows import Row, gap_from_row, optional_instant, run_from_row, to_micros
+from rota.stores.sqlite.connection import Database
+from rota.stores.sqlite.dialect import SQLITE
+from rota.stores.sqlite.queries import load
 from rota.stores.sqlite.runs import runs_by_id
 
 SQL: Final = load("views.sql")
-COUNTED: Final = 10_000
-_DUE: Final = 3  # position of `due` in a row of runs
-_LAST: Final = 2**63 - 1
-_STATS: Final = len(JOB_COLUMNS)  # where the counters begin in a row of jobs
-
-Key = tuple[str, ...] | None
-_JOB_SORTS: Final = ("name", "next", "last")
-_RUN_SORTS: Final = {"-due": "newest_first", "due": "oldest_first"}
-
-
-class _Order(NamedTuple):
-    """An order of runs: the statements that have it, and the condition to go on after a row."""
-
-    name: str
-    after: str
-
-
-_NEWEST: Final = _Order("newest_first", "(run.due, run.id) < (?, ?)")
-_OLDEST: Final = _Order("oldest_first", "(run.due, run.id) > (?, ?)")
 
 
 class SqliteViews:
@@ -59,36 +53,33 @@ class SqliteViews:
 
     async def jobs(self, query: JobQuery, sort: str, after: Key, limit: int) -> JobPage:
         """Jobs in order of `sort`: "name", "next" (soonest first) or "last" (newest end first)."""
-        if sort not in _JOB_SORTS:
-            raise Invalid(f"jobs cannot be sorted by {sort!r}", hint=f"one of: {', '.join(_JOB_SORTS)}")
-        conditions = job_conditions(query)
+        check_job_sort(sort)
+        conditions = job_conditions(query, SQLITE)
         rows = await self._database.read(lambda connection: _JOB_LISTS[sort](connection, conditions, after, limit + 1))
         more = len(rows) > limit
         rows = rows[:limit]
         count = await self._count(conditions, ("count_jobs",), len(rows), whole=after is None and not more)
         return JobPage(
-            items=tuple(JobRow(job=job_from_row(row[:_STATS]), stats=_stats(row)) for row in rows),
-            next=_job_key(sort, rows[-1]) if more else None,
+            items=tuple(JobRow(job=job_from_row(row), stats=stats_of_job(row)) for row in rows),
+            next=job_key(sort, rows[-1]) if more else None,
             count=count,
         )
 
     async def runs(self, query: RunQuery, sort: str, after: Key, limit: int) -> RunPage:
         """Runs, hot and past, in order of `sort`: "-due" (newest first) or "due"."""
-        if sort not in _RUN_SORTS:
-            raise Invalid(f"runs cannot be sorted by {sort!r}", hint=f"one of: {', '.join(_RUN_SORTS)}")
-        conditions = run_conditions(query)
-        order = _NEWEST if sort == "-due" else _OLDEST
+        order = run_order(sort)
+        conditions = run_conditions(query, SQLITE)
         rest = conditions.copy()
         if after is not None:
-            rest.add(order.after, *_run_key(after))
+            rest.add(order.after, *moment_key(after))
         rows = await self._database.read(lambda connection: _runs(connection, rest, order, limit + 1, query.states))
         more = len(rows) > limit
         rows = rows[:limit]
-        tables = tuple(f"count_{table}" for table in _tables(query.states))
+        tables = tuple(f"count_{table}" for table in tables_of(query.states))
         count = await self._count(conditions, tables, len(rows), whole=after is None and not more)
         return RunPage(
             items=tuple(run_from_row(row) for row in rows),
-            next=(str(rows[-1][_DUE]), rows[-1][0]) if more else None,
+            next=run_key(rows[-1]) if more else None,
             count=count,
         )
 
@@ -106,7 +97,7 @@ class SqliteViews:
         wanted = states or ()
         conditions = _of_job(job)
         add_states(conditions, wanted)
-        return await self._database.read(lambda connection: _first(_runs(connection, conditions, _NEWEST, 1, wanted)))
+        return await self._database.read(lambda connection: _first(_runs(connection, conditions, NEWEST, 1, wanted)))
 
     async def run_at(self, job: JobId, moment: datetime) -> Run | Gap | None:
         """The scheduled run whose due or nominal is `moment`, else the gap that covers it."""
@@ -165,7 +156,7 @@ def _jobs_by_name(connection: sqlite3.Connection, query: Conditions, after: Key,
     """Rows in order of name."""
     conditions = query.copy()
     if after is not None:
-        conditions.add("job.full_name > ?", _text_key(after, 1)[0])
+        conditions.add("job.full_name > ?", text_key(after, 1)[0])
     return _select(connection, "jobs_by_name", conditions, limit)
 
 
@@ -173,7 +164,7 @@ def _jobs_by_next(connection: sqlite3.Connection, query: Conditions, after: Key,
     """Rows in order of the next instant; those without one come last."""
     conditions = query.copy()
     if after is not None:
-        conditions.add("(coalesce(job.next_at, 9223372036854775807), job.id) > (?, ?)", *_run_key(after))
+        conditions.add("(coalesce(job.next_at, 9223372036854775807), job.id) > (?, ?)", *moment_key(after))
     return _select(connection, "jobs_by_next", conditions, limit)
 
 
@@ -184,12 +175,12 @@ def _jobs_by_last(connection: sqlite3.Connection, query: Conditions, after: Key,
     if after is None or after[0]:
         ended = query.copy()
         if after is not None:
-            last, id_ = _run_key(after)
+            last, id_ = moment_key(after)
             ended.add("kept.last_finished < ? OR (kept.last_finished = ? AND kept.job_id > ?)", last, last, id_)
             ended.add("kept.last_finished <= ?", last)
         rows = _select(connection, "jobs_by_last", ended, limit)
     else:
-        never.add("job.id > ?", _text_key(after, 2)[1])
+        never.add("job.id > ?", text_key(after, 2)[1])
     if len(rows) < limit:
         rows += _select(connection, "jobs_never_ended", never, limit - len(rows))
     return rows
@@ -202,40 +193,15 @@ _JOB_LISTS: Final[dict[str, Callable[[sqlite3.Connection, Conditions, Key, int],
 }
 
 
-def _job_key(sort: str, row: Row) -> tuple[str, ...]:
-    """The sort key of a row of jobs."""
-    id_, full_name, next_at, last_finished = row[0], row[3], row[10], row[_STATS + 8]
-    if sort == "name":
-        return (full_name,)
-    if sort == "next":
-        return (str(_LAST if next_at is None else next_at), id_)
-    return ("" if last_finished is None else str(last_finished), id_)
-
-
-def _stats(row: Row) -> JobStats:
-    """The counters of a row of jobs; a job that never ran has empty ones."""
-    return JobStats(job_id=JobId(row[0])) if row[_STATS] is None else stats_from_row(row[_STATS:])
-
-
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _tables(states: Sequence[RunState]) -> list[str]:
-    """Where runs of these states live; none given: everywhere."""
-    tables = []
-    if not states or any(state not in FINAL_STATES for state in states):
-        tables.append("hot")
-    if not states or any(state in FINAL_STATES for state in states):
-        tables.append("past")
-    return tables
-
-
 def _runs(
-    connection: sqlite3.Connection, conditions: Conditions, order: _Order, limit: int, states: Sequence[RunState] = ()
+    connection: sqlite3.Connection, conditions: Conditions, order: Order, limit: int, states: Sequence[RunState] = ()
 ) -> list[Row]:
     """Rows of both tables in order."""
-    lists = [_select(connection, f"{table}_{order.name}", conditions, limit) for table in _tables(states)]
-    merged = heapq.merge(*lists, key=lambda row: (row[_DUE], row[0]), reverse=order is _NEWEST)
+    lists = [_select(connection, f"{table}_{order.name}", conditions, limit) for table in tables_of(states)]
+    merged = heapq.merge(*lists, key=lambda row: (row[DUE], row[0]), reverse=order is NEWEST)
     return list(islice(merged, limit))
 
 
@@ -245,7 +211,7 @@ def _select(connection: sqlite3.Connection, name: str, conditions: Conditions, l
 
 
 def _of_job(job: JobId) -> Conditions:
-    return Conditions().add("run.job_id = ?", job)
+    return Conditions(SQLITE).add("run.job_id = ?", job)
 
 
 def _first(rows: Sequence[Row]) -> Run | None:
@@ -254,28 +220,23 @@ def _first(rows: Sequence[Row]) -> Run | None:
 
 def _ledger(
     connection: sqlite3.Connection, job: JobId, window: tuple[int, int], after: Key, limit: int
-) -> list[tuple[tuple[int, int, str], Run | Gap]]:
+) -> list[tuple[LedgerKey, Run | Gap]]:
     """Entries with their keys: (time, gap 0 or run 1, what tells them apart)."""
-    time, kind, rest = (-1, 0, "") if after is None else _ledger_key(after)
+    time, kind, rest = (-1, 0, "") if after is None else ledger_key(after)
     conditions = _of_job(job).add("run.\"trigger\" = 'schedule'").add("run.due >= ? AND run.due <= ?", *window)
     conditions.add("(run.due, run.id) > (?, ?)", time, rest if kind == 1 else "")
-    runs = _runs(connection, conditions, _OLDEST, limit)
+    runs = _runs(connection, conditions, OLDEST, limit)
     # A gap comes before a run of the same moment: after such a run, all gaps up to that moment were given.
-    gap_after = int(rest or -1) if kind == 0 else _LAST
+    gap_after = int(rest or -1) if kind == 0 else LAST
     gaps = connection.execute(SQL["gaps"], (job, *window, time, gap_after, limit)).fetchall()
-    entries: list[tuple[tuple[int, int, str], Run | Gap]] = [
-        ((row[_DUE], 1, row[0]), run_from_row(row)) for row in runs
-    ]
-    entries += [((row[1], 0, str(row[2])), gap_from_row(row)) for row in gaps]
-    entries.sort(key=lambda entry: entry[0])
-    return entries[:limit]
+    return ledger_entries(runs, gaps)[:limit]
 
 
 def _run_at(connection: sqlite3.Connection, job: JobId, at: int) -> Run | Gap | None:
     """By due, then by nominal where that differs, then the gap."""
     for moment in ("run.due = ?", "run.nominal = ? AND run.nominal <> run.due"):
         conditions = _of_job(job).add("run.\"trigger\" = 'schedule'").add(moment, at)
-        found = _first(_runs(connection, conditions, _OLDEST, 1))
+        found = _first(_runs(connection, conditions, OLDEST, 1))
         if found is not None:
             return found
     row = connection.execute(SQL["gap_at"], (job, at)).fetchone()
@@ -289,39 +250,7 @@ def _neighbours(connection: sqlite3.Connection, run: RunId) -> tuple[RunId | Non
         raise NotFound(f"there is no run {run}")
     key = (to_micros(here.due), here.id)
     found = []
-    for order in (_NEWEST, _OLDEST):
+    for order in (NEWEST, OLDEST):
         row = _first(_runs(connection, _of_job(here.job_id).add(order.after, *key), order, 1))
         found.append(None if row is None else row.id)
     return found[0], found[1]
-
-
-# ── keys from callers ────────────────────────────────────────────────────────────────────────────────────
-
-
-def _text_key(after: tuple[str, ...], length: int) -> tuple[str, ...]:
-    """A key of so many parts, or Invalid."""
-    if len(after) != length:
-        raise Invalid("the cursor does not belong to this list", hint="begin again without a cursor")
-    return after
-
-
-def _run_key(after: tuple[str, ...]) -> tuple[int, str]:
-    """A key of a moment and an id."""
-    moment, id_ = _text_key(after, 2)
-    return _number(moment), id_
-
-
-def _ledger_key(after: tuple[str, ...]) -> tuple[int, int, str]:
-    """A key of the ledger."""
-    moment, kind, rest = _text_key(after, 3)
-    if kind not in ("0", "1") or (kind == "0" and rest):
-        _number(rest)
-    return _number(moment), _number(kind), rest
-
-
-def _number(text: str) -> Any:
-    """A whole number of a key, or Invalid."""
-    try:
-        return int(text)
-    except ValueError:
-        raise Invalid("the cursor does not belong to this list", hint="begin again without a cursor") from None

@@ -6,19 +6,18 @@ from typing import Final
 
 from rota.core.model import Gap, JobId, JobStats, Notice, Run, RunId
 from rota.store.jobs import AuditEntry, RunChange
-from rota.stores.sqlite.queries import load
-from rota.stores.sqlite.rows import (
+from rota.stores.access_rows import audit_row
+from rota.stores.alert_rows import notice_row
+from rota.stores.rows import (
     FINAL_STATES,
-    Row,
     changed_row,
     gap_row,
-    ids_json,
-    optional_micros,
     run_row,
     stats_row,
     to_json,
-    to_micros,
 )
+from rota.stores.sqlite.parameters import ids_json
+from rota.stores.sqlite.queries import load
 
 SQL: Final = load("writes.sql")
 
@@ -130,24 +129,5 @@ def add_audit(connection: sqlite3.Connection, entries: Sequence[AuditEntry]) -> 
     if entries:
         connection.executemany(
             SQL["add_audit"],
-            [(to_micros(one.at), one.actor, one.verb, one.object, one.detail, one.request_id) for one in entries],
+            [audit_row(entry) for entry in entries],
         )
-
-
-def notice_row(notice: Notice) -> Row:
-    """A notice as a row."""
-    return (
-        notice.id,
-        notice.event,
-        notice.route,
-        to_micros(notice.created),
-        notice.thread,
-        notice.job,
-        notice.run_id,
-        to_json(notice.facts) if notice.facts else None,
-        notice.state,
-        notice.tries,
-        optional_micros(notice.next_try),
-        optional_micros(notice.sent),
-        notice.error,
-    )

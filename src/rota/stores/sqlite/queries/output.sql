@@ -3,7 +3,7 @@
 INSERT INTO output (
     run_id, attempt, sequence, last_sequence, first_line, lines, "offset", bytes, compressed, data
 )
-SELECT ?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
 WHERE NOT EXISTS (
     SELECT 1 FROM (
         SELECT last_sequence FROM output WHERE run_id = ?1 AND attempt = ?2 AND sequence <= ?3
@@ -12,7 +12,7 @@ WHERE NOT EXISTS (
 );
 
 -- name: read
-SELECT sequence, first_line, lines, "offset", compressed, data FROM output
+SELECT * FROM output
 WHERE run_id = ?1 AND attempt = ?2 AND first_line + lines > ?3
 ORDER BY sequence;
 
@@ -25,7 +25,7 @@ FROM json_each(?1) AS wanted CROSS JOIN output AS kept ON kept.run_id = wanted.v
 ORDER BY kept.run_id, kept.attempt, kept.sequence;
 
 -- name: group
-SELECT sequence, last_sequence, first_line, lines, "offset", bytes, compressed, data FROM output
+SELECT * FROM output
 WHERE run_id = ?1 AND attempt = ?2 AND sequence BETWEEN ?3 AND ?4
 ORDER BY sequence;
 

@@ -1,16 +1,19 @@
-"""Queries of people as conditions of SQL: fixed fragments, and every value that was typed a bound parameter."""
+"""Queries of people as conditions of SQL: fixed fragments, and every value that was typed a bound parameter.
 
-from collections.abc import Iterable
-from typing import Any, Final, Self
+Adapters differ in a handful of expressions, which their `Dialect` holds. Parameters are question marks here.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple, Self
 
 from rota.core.errors import Invalid
 from rota.core.model import RunState
 from rota.store.views import JobQuery, RunQuery
-from rota.stores.sqlite.rows import ids_json, to_micros
+from rota.stores.rows import to_micros
 
 LONGEST_PATTERN: Final = 1_000
 TROUBLE: Final = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.CANCELLED, RunState.MISSED, RunState.LOST})
-# Word for word the condition of the partial indexes, so that SQLite uses them.
+# Word for word the condition of the partial indexes, so that the planners use them.
 _TROUBLE_ONLY: Final = "run.state <> 'succeeded' AND run.state <> 'skipped'"
 _MARK: Final = "/* conditions */"
 _MICROS: Final = 1_000_000
@@ -21,39 +24,62 @@ _JOB_CONDITIONS: Final = {
     "late": "kept.late_since IS NOT NULL",
     "broken": "job.broken IS NOT NULL",
     "new": "kept.last_run IS NULL",
-    "shadow": "job.shadow = 1",
+    "shadow": "job.shadow",
 }
+
+
+class Dialect(NamedTuple):
+    """What databases write differently. In fragments `{}` is the column and each question mark a parameter."""
+
+    among: str  # the column is one of a list
+    pack: Callable[[list[Any]], Any]  # the list as a parameter
+    like: str  # the column matches a pattern
+    pattern: Callable[[str], str]  # a glob, which knows `*` only, as such a pattern
+    contains: str  # the column has the case-folded text in it
+    job_text: str  # the job has the case-folded text in its name, title or schedule
+    labelled: str  # the labels have this key with this value
+    namespace_of: str  # the namespace in a full name
+    seconds: str  # a number of microseconds, to be compared
+    holds: Callable[[str], bool]  # whether the database can hold the text at all; if not, nothing in it equals it
 
 
 class Conditions:
     """Fragments joined by AND, with their parameters in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
         self._fragments: list[str] = []
         self._parameters: list[Any] = []
 
     def add(self, fragment: str, *parameters: Any) -> Self:
         """Add a fragment with as many parameters as it has question marks."""
-        self._fragments.append(f"({fragment})")
-        self._parameters += parameters
+        if all(self._holds(value) for value in parameters):
+            self._fragments.append(f"({fragment})")
+            self._parameters += parameters
+        else:
+            self._fragments.append("FALSE")
         return self
 
     def add_any(self, fragments: Iterable[tuple[str, Any]], *, negate: bool = False) -> None:
         """Add fragments of one parameter each, joined by OR."""
         pairs = list(fragments)
-        if pairs:
-            joined = " OR ".join(fragment for fragment, _ in pairs)
-            self.add(f"NOT ({joined})" if negate else joined, *(value for _, value in pairs))
+        possible = [pair for pair in pairs if self._holds(pair[1])]
+        if possible:
+            joined = " OR ".join(fragment for fragment, _ in possible)
+            self.add(f"NOT ({joined})" if negate else joined, *(value for _, value in possible))
+        elif pairs and not negate:
+            self.add("FALSE")
 
     def add_in(self, column: str, values: Iterable[Any]) -> None:
         """Add that the column is one of the values; no values, no condition."""
         found = list(values)
         if found:
-            self.add(f"{column} IN (SELECT value FROM json_each(?))", ids_json(found))  # noqa: S608 - columns are ours
+            possible = [value for value in found if self._holds(value)]
+            self.add(self.dialect.among.format(column), self.dialect.pack(possible))
 
     def copy(self) -> "Conditions":
         """The same conditions, to be narrowed further."""
-        other = Conditions()
+        other = Conditions(self.dialect)
         other._fragments = self._fragments.copy()
         other._parameters = self._parameters.copy()
         return other
@@ -63,50 +89,53 @@ class Conditions:
         text = "".join(f" AND {fragment}" for fragment in self._fragments)
         return statement.replace(_MARK, text), [*self._parameters, limit]
 
+    def _holds(self, value: Any) -> bool:
+        return not isinstance(value, str) or self.dialect.holds(value)
 
-def job_conditions(query: JobQuery) -> Conditions:
+
+def job_conditions(query: JobQuery, dialect: Dialect) -> Conditions:
     """A query for jobs; the statement calls them `job` and their counters `kept`."""
-    found = Conditions()
+    found = Conditions(dialect)
     found.add_in("job.namespace", query.namespaces)
-    found.add_any(_name_match("job.full_name", glob) for glob in query.names)
-    found.add_any((_name_match("job.full_name", glob) for glob in query.not_names), negate=True)
+    found.add_any(_name_match(dialect, "job.full_name", glob) for glob in query.names)
+    found.add_any((_name_match(dialect, "job.full_name", glob) for glob in query.not_names), negate=True)
     found.add_in("kept.last_state", (state.value for state in query.last_states))
     if query.conditions:
         found.add(" OR ".join(_job_condition(name) for name in query.conditions))
     for key, value in query.labels.items():
-        found.add("EXISTS (SELECT 1 FROM json_each(job.labels) WHERE key = ? AND value = ?)", key, value)
+        found.add(dialect.labelled.format("job.labels"), key, value)
     if query.owner is not None:
         found.add("job.owner = ?", query.owner)
     if query.source is not None:
         found.add("job.source = ?", query.source)
     if query.text is not None:
         text = query.text.casefold()
-        found.add("contains(job.full_name, ?) OR contains(job.title, ?) OR contains(job.schedule, ?)", text, text, text)
+        found.add(dialect.job_text, *[text] * dialect.job_text.count("?"))
     return found
 
 
-def run_conditions(query: RunQuery) -> Conditions:
+def run_conditions(query: RunQuery, dialect: Dialect) -> Conditions:
     """A query for runs; the statement calls them `run`."""
-    found = Conditions().add("run.due >= ?", to_micros(query.since))
+    found = Conditions(dialect).add("run.due >= ?", to_micros(query.since))
     if query.until is not None:
         found.add("run.due <= ?", to_micros(query.until))
-    found.add_in("substr(run.job, 1, instr(run.job, '/') - 1)", query.namespaces)
+    found.add_in(dialect.namespace_of.format("run.job"), query.namespaces)
     if len(query.jobs) == 1 and is_exact(query.jobs[0]):
         # An equality lets the job's own index serve, in order.
         found.add("run.job_id = (SELECT id FROM jobs WHERE full_name = ?)", query.jobs[0])
     else:
-        found.add_any(_name_match("run.job", glob) for glob in query.jobs)
-    found.add_any((_name_match("run.job", glob) for glob in query.not_jobs), negate=True)
+        found.add_any(_name_match(dialect, "run.job", glob) for glob in query.jobs)
+    found.add_any((_name_match(dialect, "run.job", glob) for glob in query.not_jobs), negate=True)
     add_states(found, query.states)
     found.add_in('run."trigger"', (trigger.value for trigger in query.triggers))
     found.add_in("run.worker", query.workers)
     found.add_in("run.exit", query.exits)
     if query.longer_than is not None:
-        found.add("run.finished - run.started > ?", query.longer_than * _MICROS)
+        found.add(f"run.finished - run.started > {dialect.seconds}", query.longer_than * _MICROS)
     if query.shorter_than is not None:
-        found.add("run.finished - run.started < ?", query.shorter_than * _MICROS)
+        found.add(f"run.finished - run.started < {dialect.seconds}", query.shorter_than * _MICROS)
     if query.text is not None:
-        found.add("contains(run.error, ?)", query.text.casefold())
+        found.add(dialect.contains.format("run.error"), query.text.casefold())
     return found
 
 
@@ -123,19 +152,13 @@ def is_exact(glob: str) -> bool:
     return "*" not in glob and "/" in glob
 
 
-def escape_glob(pattern: str) -> str:
-    """A pattern that knows `*` only, for GLOB, which knows more."""
-    if len(pattern) > LONGEST_PATTERN:
-        raise Invalid(f"a pattern of {len(pattern)} characters is longer than {LONGEST_PATTERN}")
-    while "**" in pattern:
-        pattern = pattern.replace("**", "*")
-    return pattern.replace("[", "[[]").replace("?", "[?]")
-
-
-def _name_match(column: str, glob: str) -> tuple[str, str]:
+def _name_match(dialect: Dialect, column: str, glob: str) -> tuple[str, str]:
     """A pattern over ns/name, or over the name when it has no slash."""
-    escaped = escape_glob(glob)
-    return f"{column} GLOB ?", escaped if "/" in glob else f"*/{escaped}"
+    if len(glob) > LONGEST_PATTERN:
+        raise Invalid(f"a pattern of {len(glob)} characters is longer than {LONGEST_PATTERN}")
+    while "**" in glob:
+        glob = glob.replace("**", "*")
+    return dialect.like.format(column), dialect.pattern(glob if "/" in glob else f"*/{glob}")
 
 
 def _job_condition(name: str) -> str:

@@ -1,10 +1,10 @@
 """Values to rows and back: instants as microseconds, nested values as JSON text.
 
-This is the hot path of the store, so rows are plain tuples in the order of the table's columns, and values are made
-by their constructors; only nested values go through msgspec.
+This is the hot path of every store, so rows are plain tuples in the order of the table's columns, and values are made
+by their constructors; only nested values go through msgspec. Ids may come back as UUID objects: they are made texts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -38,6 +38,8 @@ _attempts = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 texts_from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
 _pause = msgspec.json.Decoder(Pause).decode
 _any = msgspec.json.Decoder().decode
+
+_id: Final[Callable[[Any], Any]] = str  # a text stays the same object
 
 _STATES: Final = {state.value: state for state in RunState}
 _TRIGGERS: Final = {trigger.value: trigger for trigger in Trigger}
@@ -81,11 +83,6 @@ def to_json(value: Any) -> str:
 def to_stable_json(value: Any) -> str:
     """As `to_json`, keys in order: equal values give equal text."""
     return _encode_sorted(value).decode()
-
-
-def ids_json(ids: Iterable[str | int]) -> str:
-    """A list of texts or numbers as one bound parameter, for `json_each`."""
-    return _encode(list(ids)).decode()
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,8 +151,8 @@ def run_from_row(row: Row) -> Run:
      failures, losses, released, cancel, session, started, finished, result, _, _, _, version,
      withdrawn) = row  # fmt: skip
     return Run(
-        id=id_,
-        job_id=job_id,
+        id=_id(id_),
+        job_id=_id(job_id),
         job=job,
         revision=revision,
         due=from_micros(due),
@@ -167,7 +164,7 @@ def run_from_row(row: Row) -> Run:
         ready_at=from_micros(ready_at),
         reason=None if reason is None else _reason(reason),
         late_at=None if late_at is None else from_micros(late_at),
-        retry_of=retry_of,
+        retry_of=None if retry_of is None else _id(retry_of),
         key=key,
         attempts=() if attempts is None else _attempts(attempts),
         current=None if current is None else _attempt(current),
@@ -212,12 +209,12 @@ def stats_from_row(row: Row) -> JobStats:
     (job_id, recent, fails_in_row, streak, alerted_at, last_run, last_state,
      last_due, last_finished, last_success, late_since, version) = row  # fmt: skip
     return JobStats(
-        job_id=JobId(job_id),
+        job_id=JobId(str(job_id)),
         recent=recent,
         fails_in_row=fails_in_row,
-        streak=None if streak is None else RunId(streak),
+        streak=None if streak is None else RunId(str(streak)),
         alerted_at=optional_instant(alerted_at),
-        last_run=None if last_run is None else RunId(last_run),
+        last_run=None if last_run is None else RunId(str(last_run)),
         last_state=None if last_state is None else _STATES[last_state],
         last_due=optional_instant(last_due),
         last_finished=optional_instant(last_finished),
@@ -243,7 +240,7 @@ def gap_from_row(row: Row) -> Gap:
     """The gap of a row."""
     job_id, until, after, count, reason, created = row
     return Gap(
-        job_id=JobId(job_id),
+        job_id=JobId(str(job_id)),
         after=from_micros(after),
         until=from_micros(until),
         count=count,

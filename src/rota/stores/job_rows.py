@@ -7,7 +7,7 @@ import msgspec
 
 from rota.core.model import Job, JobId, JobSpec, KeepPolicy
 from rota.store.jobs import JobWrite, Revision
-from rota.stores.sqlite.rows import (
+from rota.stores.rows import (
     Row,
     from_micros,
     optional_instant,
@@ -68,7 +68,7 @@ def job_from_row(row: Row) -> Job:
     (id_, namespace, name, _, revision, version, shard, source, spec, cursor, next_at,
      created, updated, pause, broken, deleted, *_) = row  # fmt: skip
     return Job(
-        id=id_,
+        id=JobId(str(id_)),
         namespace=namespace,
         name=name,
         revision=revision,
@@ -96,7 +96,7 @@ def revision_from_row(row: Row) -> Revision:
     """A version of a definition."""
     job_id, revision, spec, changed, actor, source = row
     return Revision(
-        job_id=JobId(job_id),
+        job_id=JobId(str(job_id)),
         revision=revision,
         spec=spec_from_text(spec),
         changed=from_micros(changed),

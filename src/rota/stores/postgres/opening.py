@@ -1,0 +1,100 @@
+"""Open and close a store on PostgreSQL: look at the database, bring the schema up to date, join the contracts."""
+
+from collections.abc import Callable
+from typing import Final
+
+from rota.store.bundle import Store
+from rota.stores.postgres.access import PostgresAccess
+from rota.stores.postgres.alerts import PostgresAlerts
+from rota.stores.postgres.batches import SHARDS
+from rota.stores.postgres.checks import examine, refuse
+from rota.stores.postgres.connection import Connection, Connector
+from rota.stores.postgres.failures import FOREIGN, mapped
+from rota.stores.postgres.held import PostgresHeld
+from rota.stores.postgres.jobs import PostgresJobs
+from rota.stores.postgres.lanes import Lanes, open_lanes
+from rota.stores.postgres.leases import PostgresLeases
+from rota.stores.postgres.migrate import migrate
+from rota.stores.postgres.options import PostgresOptions
+from rota.stores.postgres.output import PostgresOutput
+from rota.stores.postgres.partitions import Partitions
+from rota.stores.postgres.runs import PostgresRuns
+from rota.stores.postgres.sessions import PostgresSessions
+from rota.stores.postgres.signals import PostgresSignals
+from rota.stores.postgres.transfer import PostgresTransfer
+from rota.stores.postgres.views import PostgresViews
+
+_DEFAULTS: Final = PostgresOptions()
+
+
+async def open_postgres(
+    url: str, options: PostgresOptions = _DEFAULTS, *, warn: Callable[[str], None] = lambda warning: None
+) -> Store:
+    """The store in the database of `url`; its schema is made, or brought up to date.
+
+    `warn` is given what its operator should know. Raises StoreUnusable when the database cannot keep what it
+    acknowledges (unless that is `unsafe`), is too old or too new, is reached through a pooler that breaks sessions, or
+    is not ours to prepare; StoreUnavailable when it cannot be reached now.
+    """
+    connector = Connector(url, options.application_name)
+    lanes = open_lanes(connector, options)
+    try:
+        for connection in await _prepare(connector, options, warn):
+            lanes.verbs.adopt(connection)
+        partitions = Partitions(lanes, options.days_ahead)
+        await partitions.make()
+    except BaseException:
+        await lanes.close()
+        raise
+    signals = PostgresSignals(connector)
+    signals.start()
+    return _join(lanes, partitions, signals)
+
+
+async def _prepare(
+    connector: Connector, options: PostgresOptions, warn: Callable[[str], None]
+) -> tuple[Connection, Connection]:
+    """Look at the database and bring its schema up to date; returns the connections that took, for further use."""
+    first = await connector.connect()
+    try:
+        second = await connector.connect()
+    except BaseException:
+        first.terminate()
+        raise
+    try:
+        findings = await examine(first, second)
+        for warning in refuse(findings, connector.where, unsafe=options.unsafe):
+            warn(warning)
+        await migrate(first, connector.where)
+    except BaseException as error:
+        first.terminate()
+        second.terminate()
+        if isinstance(error, FOREIGN):
+            raise mapped(error, connector.where) from error
+        raise
+    return first, second
+
+
+def _join(lanes: Lanes, partitions: Partitions, signals: PostgresSignals) -> Store:
+    """All contracts over these lanes."""
+
+    async def close() -> None:
+        await signals.close()
+        await lanes.close()
+
+    return Store(
+        jobs=PostgresJobs(lanes),
+        runs=PostgresRuns(lanes, partitions),
+        held=PostgresHeld(lanes.verbs),
+        leases=PostgresLeases(lanes),
+        sessions=PostgresSessions(lanes.verbs),
+        output=PostgresOutput(lanes.verbs, partitions),
+        alerts=PostgresAlerts(lanes.verbs),
+        access=PostgresAccess(lanes.verbs),
+        views=PostgresViews(lanes.views),
+        signals=signals,
+        transfer=PostgresTransfer(lanes, partitions),
+        shards=SHARDS,
+        embedded=False,
+        close=close,
+    )

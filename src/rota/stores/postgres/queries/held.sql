@@ -1,0 +1,11 @@
+-- name: by_worker
+SELECT * FROM runs_hot_1 WHERE worker = $1 AND state <> 'queued' ORDER BY due, id;
+
+-- name: all
+SELECT * FROM runs_hot_1 WHERE state <> 'queued' ORDER BY due, id;
+
+-- name: starting
+SELECT * FROM runs_hot_1 WHERE state = 'starting' AND ready_at < $1 ORDER BY ready_at, id LIMIT $2;
+
+-- name: asked
+SELECT * FROM runs_hot_1 WHERE (cancel IS NOT NULL OR withdrawn IS NOT NULL) AND state <> 'queued' ORDER BY due, id;
