@@ -137,6 +137,50 @@ class WorkerRefused(Event):
     reason: str
 
 
+class WorkerJoined(Event):
+    """A worker was given a token of its own, by a join token."""
+
+    worker: str
+    by: str
+
+
+class JoinRefused(Event):
+    """Somebody with a join token was not given a worker's token."""
+
+    worker: str
+    by: str
+    reason: str
+
+
+class WorkerRevoked(Event):
+    """The token of a worker was ended by a person."""
+
+    worker: str
+    by: str
+
+
+class WorkerCutOff(Event):
+    """A worker's session was closed because its token has ended."""
+
+    worker: str
+
+
+class WorkerMisspoke(Event):
+    """A worker sent what none may send; it was cut off, or what it said was left out."""
+
+    worker: str
+    what: str
+    cut_off: bool
+
+
+class RequestsLimited(Event):
+    """Requests of a client were refused because there were too many; said once for many."""
+
+    client: str
+    why: str
+    requests: int
+
+
 class WorkerLost(Event):
     """A worker was silent for too long; so many of its attempts were called lost."""
 

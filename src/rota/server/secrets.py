@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from rota.clock import Clock
 from rota.core.actor import Actor
 from rota.core.errors import Invalid, NotFound, RotaError
-from rota.server.access import write_private
+from rota.files import write_private
 from rota.store.access import Access, SecretRecord
 from rota.store.jobs import AuditEntry
 
