@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from rota.core.model import Value
 from rota.wire.sockets import keep_short
@@ -239,6 +240,13 @@ class WorkerProtocol(WebSocketsSansIOProtocol):
         """Run the application, which may end the connection at once."""
         self.scope["state"][ABORT] = self.transport.abort
         await super().run_asgi()
+
+    def shutdown(self) -> None:
+        """The server ends; the other end may be closing at the same moment."""
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
 
     def handle_ping(self) -> None:
         """Answer it, unless the other end does not even read the answers to those before."""
