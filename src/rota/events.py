@@ -173,12 +173,18 @@ class WorkerMisspoke(Event):
     cut_off: bool
 
 
-class RequestsLimited(Event):
-    """Requests of a client were refused because there were too many; said once for many."""
+class RequestLimited(Event):
+    """A request was refused because there were too many."""
 
     client: str
     why: str
-    requests: int
+
+
+class ClientLimited(Event):
+    """Requests of a client are refused because there are too many; said once a minute for each client."""
+
+    client: str
+    why: str
 
 
 class WorkerLost(Event):

@@ -12,7 +12,7 @@ from rota import __version__
 from rota.cli import exits
 from rota.cli.common import Flag
 from rota.cli.terminal import Screen, plain
-from rota.settings import SettingsRefused, load_settings
+from rota.settings import SettingsRefused, Sources, load_up_settings
 from rota.wiring import run_up
 
 
@@ -67,7 +67,7 @@ def up(
         "open_browser": False if web.no_open or not sys.stdout.isatty() else None,
     }
     try:
-        settings = load_settings(environment=os.environ, flags=flags, data=data, config=config)
+        settings = load_up_settings(Sources(os.environ, flags, config), data)
     except SettingsRefused as error:
         for problem in error.problems:
             screen.complain(f"error: {plain(problem.where)}: {plain(problem.message)}")

@@ -4,7 +4,8 @@ Unknown fields are left out, so that a newer sender can say more. An unknown kin
 or out of its range is an error that ends the connection: going on would mean to guess.
 """
 
-from typing import Final, Generic, TypeVar
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -51,7 +52,7 @@ from_server: Final[Reader[FromServer]] = Reader(FromServer)
 
 def frames_of(message: object) -> list[bytes | FrameTooLarge]:
     """The frames that carry a message, in order; in the place of what no frame can carry, the error that says so."""
-    frame = _encode(message)
+    frame = _encoded(message)
     if len(frame) <= FRAME_TARGET:
         return [frame]
     if isinstance(message, Assign) and len(message.orders) > 1:
@@ -62,3 +63,28 @@ def frames_of(message: object) -> list[bytes | FrameTooLarge]:
         return [frame]
     size, most = len(frame) // 1024, FRAME_LIMIT // 1024
     return [FrameTooLarge(f"a {type(message).__name__} of {size} KiB is more than the {most} KiB a frame may have")]
+
+
+def _encoded(message: object) -> bytes:
+    """A message in msgpack. What a job returned may be more than msgpack can say; then it is said plainly."""
+    try:
+        return _encode(message)
+    except (OverflowError, UnicodeEncodeError):
+        return _encode(_plain(msgspec.to_builtins(message, builtin_types=(bytes, datetime))))
+
+
+def _plain(value: Any) -> Any:
+    """Integers of more than 64 bits as their digits, halves of characters as a question mark."""
+    match value:
+        case dict():
+            return {_plain(name): _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case bool():
+            return value
+        case int():
+            return value if -(2**63) <= value < 2**64 else str(value)
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case _:
+            return value

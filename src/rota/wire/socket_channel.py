@@ -17,6 +17,7 @@ CLOSE_SECONDS: Final = 1.0
 LINGER_SECONDS: Final = 5.0  # for what was sent last to arrive, after that the connection is not needed
 NORMAL: Final = 1000
 NOT_UNDERSTOOD: Final = 1008
+TOKEN_ENDED: Final = 4401
 TOO_SLOW: Final = 4408
 _THEIR_FAULT: Final = frozenset({1002, 1003, 1007, 1009})  # no protocol, text, no UTF-8, too large
 _LONGEST_REASON: Final = 120  # bytes; a close frame has no room for more

@@ -25,14 +25,22 @@ def cookie_name(connection: HTTPConnection) -> str:
     return f"rota_session_{server[1] or 0}"
 
 
+def bearer(connection: HTTPConnection) -> str | None:
+    """The token in the Authorization header; None without one; raises NotAuthenticated for another kind of header."""
+    header = connection.headers.get("authorization")
+    if header is None:
+        return None
+    kind, _, text = header.partition(" ")
+    if kind.lower() != "bearer":
+        raise NotAuthenticated("the Authorization header must be: Bearer <token>")
+    return text.strip()
+
+
 async def identify(connection: HTTPConnection, access: AccessControl, request_id: str) -> tuple[Actor, Session | None]:
     """Who asks, and the browser session if there is one; raises NotAuthenticated."""
-    header = connection.headers.get("authorization")
-    if header is not None:
-        kind, _, text = header.partition(" ")
-        if kind.lower() != "bearer":
-            raise NotAuthenticated("the Authorization header must be: Bearer <token>")
-        return await access.authenticate_token(text.strip(), request_id), None
+    text = bearer(connection)
+    if text is not None:
+        return await access.authenticate_token(text, request_id), None
     cookie = connection.cookies.get(cookie_name(connection))
     if cookie is None:
         raise NotAuthenticated("no token came with the request", hint="send Authorization: Bearer <token>")
