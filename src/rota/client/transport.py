@@ -1,7 +1,7 @@
 """Requests to the API: JSON in, JSON out, errors as typed errors, repeated where a repeat can do no harm.
 
 Every POST carries an Idempotency-Key of its own, so it may be repeated like any other request: after a 503 (as long
-as its Retry-After says, within the patience) and when the connection broke before the answer.
+as its Retry-After says, within the patience), after a 429 likewise, and when the connection broke before the answer.
 """
 
 import asyncio
@@ -111,7 +111,7 @@ class Transport:
             raise self._unreachable(error) from error
 
     async def _patiently(self, send: Callable[[], Any]) -> httpx2.Response:
-        """Send, and again after 503 or a broken connection, within the patience."""
+        """Send, and again after 503, 429 or a broken connection, within the patience."""
         deadline = self._clock() + self._patience
         for number in range(1_000_000):
             try:
@@ -123,7 +123,7 @@ class Transport:
                     raise self._unreachable(error) from error
                 await asyncio.sleep(0.1 * 2**number)
                 continue
-            if response.status_code != 503 or self._clock() >= deadline:
+            if response.status_code not in (429, 503) or self._clock() >= deadline:
                 return response
             await asyncio.sleep(min(_retry_after(response), max(0.0, deadline - self._clock())))
         raise AssertionError("unreachable: the deadline ends the loop")

@@ -74,7 +74,8 @@ async def _events(hints: Hints, topics: frozenset[str], seen: str, over: asyncio
     try:
         while not over.is_set():
             waiting = waiting or asyncio.ensure_future(anext(subscription, set()))
-            done, _ = await asyncio.wait([waiting, ended], timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            waits: list[asyncio.Future[Any]] = [waiting, ended]
+            done, _ = await asyncio.wait(waits, timeout=BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 yield _event("beat", hints.position, [])
             elif waiting in done:
