@@ -174,7 +174,9 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def open_installation(clock: Clock | None = None, **settings: Any) -> AsyncIterator[Installation]:
+async def open_installation(
+    clock: Clock | None = None, rates: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Installation]:
     """An installation in memory with one token of each scope."""
     clock = clock or ManualClock(START)
     store = await open_sqlite(None, clock=clock, inline=True)
@@ -199,7 +201,7 @@ async def open_installation(clock: Clock | None = None, **settings: Any) -> Asyn
         emit=events.append,
         enrolment=Enrolment(store, access, clock, events.append),
         watch=TokenWatch(access, events.append),
-        limits=Limiter(Rates(), clock, events.append),
+        limits=Limiter(Rates(**(rates or {})), clock, events.append),
         serve_worker=server.serve_worker,
     )
     installation = Installation(
@@ -208,6 +210,9 @@ async def open_installation(clock: Clock | None = None, **settings: Any) -> Asyn
     for scope in ("admin", "write", "read", "metrics"):
         made = await access.create_token(scope, [scope], actor=ADMIN)
         installation.tokens[scope] = made.text
+    joining = await access.create_token("fleet", ["join"], uses=5, actor=ADMIN)
+    installation.tokens["join"] = joining.text
+    installation.tokens["worker"] = (await services.enrolment.join(joining.text, "w-api")).text
     try:
         yield installation
     finally:

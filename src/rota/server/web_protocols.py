@@ -241,6 +241,12 @@ class WorkerProtocol(WebSocketsSansIOProtocol):
         self.scope["state"][ABORT] = self.transport.abort
         await super().run_asgi()
 
+    async def send(self, message: Any) -> None:
+        """Pass on what the application says. A refusal is the whole answer; uvicorn would miss a handshake after it."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
+
     def shutdown(self) -> None:
         """The server ends; the other end may be closing at the same moment."""
         try:

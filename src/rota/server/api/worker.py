@@ -83,7 +83,11 @@ class WorkerDoor:
         text = bearer(opened)
         if text is None:
             raise NotAuthenticated("no token came with the request", hint="send Authorization: Bearer <token>")
-        token = await self._services.access.holder(text, request_id)
+        try:
+            token = await self._services.access.holder(text, request_id)
+        except NotAuthenticated as error:
+            hint = "it may have been revoked; remove its worker-token and let it join again: rota token create --join"
+            raise NotAuthenticated("the worker's token is not valid here", hint=hint) from error
         if WORKER not in token.scopes or token.worker is None:
             held = ", ".join(sorted(token.scopes)) or "none"
             raise NotAllowed(
