@@ -376,7 +376,7 @@ async def until(look: Any, good: Any) -> None:
     """Look until it is good."""
     async with asyncio.timeout(10):
         while not good(await look()):
-            await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.02)
+            await asyncio.sleep(0.02)
 
 
 async def test_strange_reports_are_put_right_and_never_stop_the_recorder(served: Served) -> None:

@@ -80,11 +80,11 @@ class Limiter:
                 self._refuse_after(self._workers.take(credential, now), client, "this worker connects too often")
             return
         rates = self._rates
-        seconds = self._addresses.take(client, now)
-        self._refuse_after(seconds, client, f"more than {rates.address:g} requests a second from this address")
-        if credential:
+        if credential:  # first: who asks too often takes nothing from others behind the same address
             seconds = self._tokens.take(credential, now)
             self._refuse_after(seconds, client, f"more than {rates.token:g} requests a second with this token")
+        seconds = self._addresses.take(client, now)
+        self._refuse_after(seconds, client, f"more than {rates.address:g} requests a second from this address")
 
     def note(self, scope: Scope, headers: Headers, status: int) -> None:
         """How a request was answered: remember who was let in, and count who was not."""
