@@ -84,8 +84,8 @@ async def under(served: Served, *floods: bytes, connections: int = 8) -> tuple[l
 
 async def test_a_flood_with_one_token(served: Served) -> None:
     waited, seen = await under(served, ask(served.rota.tokens["read"]) * 20)
-    assert seen[b"429"] > seen[b"200"] >= BURST
-    assert seen[b"200"] < BURST + RATE * (FLOOD_SECONDS + 1)
+    assert seen[b"429"] > 50
+    assert 50 < seen[b"200"] < BURST + RATE * (FLOOD_SECONDS + 1)
     assert len(waited) > 5
     assert max(waited) < LATEST
 

@@ -62,9 +62,9 @@ class Gathered:
                 self.channels[name] = channel
 
     def environment(self, environment: Mapping[str, str]) -> None:
-        """Take the ROTA_ variables; one that is nearly the name of a known one is a mistake."""
+        """Take the ROTA_ variables that are not empty; one that is nearly the name of a known one is a mistake."""
         known = {key.variable: key for key in self._keys.values()}
-        for variable in sorted(name for name in environment if name.startswith("ROTA_")):
+        for variable in sorted(name for name, text in environment.items() if name.startswith("ROTA_") and text):
             if variable in known:
                 self.take(known[variable], environment[variable], variable)
             elif variable not in OTHER_VARIABLES and difflib.get_close_matches(variable, known, n=1, cutoff=0.85):
