@@ -12,6 +12,7 @@ import pytest
 from tests.server.api_installation import ADMIN
 from tests.server.served_installation import Refusal, Served, hello, open_served
 
+from rota.core.ids import COUNTERS_PER_INCARNATION
 from rota.core.model import OutputChunk, OutputLine, RunId, RunState, Usage
 from rota.events import ReportRefused, WorkerCutOff, WorkerMisspoke
 from rota.server.access import new_token_text
@@ -269,6 +270,19 @@ async def test_a_hello_out_of_range_ends_the_connection(served: Served, fields: 
         assert "not understood" in await until_closed(channel)
     assert await served.rota.store.sessions.get(["w1"]) == []
     assert len(misspoken(served)) == 1
+
+
+async def test_a_fence_that_no_restore_explains_is_not_believed(served: Served) -> None:
+    store = served.rota.store.leases
+    own = await store.reserve_fences(1)
+    async with served.worker("w1", highest_fence=2**53 - 1):
+        assert await store.highest_fence() // COUNTERS_PER_INCARNATION == 1
+        assert not served.rota.server.restore.holds
+    assert "no life of this store" in misspoken(served)[0]
+    later = own + 10_000_000
+    async with served.worker("w2", highest_fence=later):
+        assert await store.highest_fence() > later
+        assert served.rota.server.restore.holds
 
 
 async def test_labels_are_those_of_the_token(served: Served) -> None:

@@ -74,7 +74,7 @@ async def _serve(settings: ServerSettings, say: Say) -> int:
         say("stopping: workers go on at other servers, or wait for this one")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MOVE_SECONDS):
-                await unless_hurried(process, server.hub.move())
+                await unless_hurried(process, server.hand_over())
     return 0
 
 
