@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.pausing import pause
 from tests.server.served_installation import Served, Worker, open_served
 
 from rota.server.access import new_token_text
@@ -39,7 +40,7 @@ class Beats:
             answer = await self._worker.channel.receive()
             assert isinstance(answer, HeartbeatAcknowledged)
             self.waited.append(loop.time() - before)
-            await asyncio.sleep(0.1)
+            await pause(0.1)
 
 
 async def flood(served: Served, heads: bytes, seen: Counter[bytes]) -> None:
@@ -124,7 +125,7 @@ async def test_probes_are_answered_in_a_flood(served: Served) -> None:
     heads = ask(served.rota.tokens["read"]) * 20
     flooding = [asyncio.create_task(flood(served, heads, seen)) for _ in range(8)]
     while seen[b"429"] < 100:
-        await asyncio.sleep(0.05)
+        await pause(0.05)
     for _ in range(5):
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")

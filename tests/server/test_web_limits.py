@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
+from tests.pausing import pause
 
 from rota.server.web import serve
 from rota.server.web_protocols import WebLimits
@@ -41,11 +42,6 @@ class Site:
     async def close(self) -> None:
         for writer in self._open:
             writer.transport.abort()
-
-
-async def pause(seconds: float) -> None:
-    """Let time pass on the wire."""
-    await asyncio.sleep(seconds)
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.pausing import pause
 from tests.server.api_installation import ADMIN
 from tests.server.served_installation import Refusal, Served, hello, open_served
 
@@ -390,7 +391,7 @@ async def until(look: Any, good: Any) -> None:
     """Look until it is good."""
     async with asyncio.timeout(10):
         while not good(await look()):
-            await asyncio.sleep(0.02)
+            await pause(0.02)
 
 
 async def test_strange_reports_are_put_right_and_never_stop_the_recorder(served: Served) -> None:
