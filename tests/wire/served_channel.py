@@ -115,7 +115,7 @@ class Wire:
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, away = await asyncio.open_connection("127.0.0.1", self._served.port)
         self._writers += [writer, away]
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # uvloop says the latter of a closed transport
             await asyncio.gather(self._copy(reader, away, up=True), self._copy(there, writer, up=False))
         for one in (writer, away):
             one.transport.abort()

@@ -6,23 +6,26 @@ import random
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import pytest
 from tests.wire.served_channel import End, Served, Wire
 
-from rota.core.model import OutputChunk, OutputLine, RunId, ShellTask
+from rota.core.model import OutputChunk, OutputLine, RunId, ShellTask, Usage
 from rota.wire.channel import ChannelClosed
-from rota.wire.frames import FRAME_LIMIT, FRAME_TARGET, FrameTooLarge
+from rota.wire.frames import FRAME_LIMIT, FRAME_TARGET, FrameTooLarge, frames_of, from_worker
 from rota.wire.messages import (
     Assign,
     AttemptOrder,
     Drain,
+    Finished,
     Goodbye,
     Heartbeat,
     Output,
     Refused,
+    Reports,
     ReportsAcknowledged,
 )
 
@@ -397,6 +400,45 @@ async def test_an_order_no_frame_can_carry_does_not_keep_the_others_and_is_said(
         await server.send(Drain(grace=1.0))  # the connection is as good as before
         assert await worker.receive() == Drain(grace=1.0)
         held.done.set()
+
+
+async def test_a_heartbeat_does_not_wait_behind_megabytes_of_output() -> None:
+    served = Served(echo)
+    async with served.running(), Wire(served).running() as wire, wire.client(served) as worker:
+        wire.rate = 1024 * 1024.0
+        loop = asyncio.get_running_loop()
+
+        async def print_without_end() -> None:
+            while True:
+                await worker.send(output(64 * 1024))
+
+        printing = asyncio.create_task(print_without_end())
+        await asyncio.wait({printing}, timeout=1.5)
+        before = loop.time()
+        await worker.send(Heartbeat(sent=1.0))
+        assert await worker.receive() == ReportsAcknowledged(sequence=1)
+        assert loop.time() - before < 3.5  # 7 to 8 with the kernel's usual buffers
+        printing.cancel()
+
+
+@pytest.mark.parametrize(
+    ("result", "read"),
+    [
+        (2**70, str(2**70)),
+        ({"a": [-(2**70), 1, True, None, 2**64 - 1]}, {"a": [str(-(2**70)), 1, True, None, 2**64 - 1]}),
+        ({"half \ud800": "\ud800"}, {"half ?": "?"}),
+    ],
+)
+def test_what_msgpack_cannot_say_is_said_plainly(result: Any, read: Any) -> None:
+    now = msgspec.convert(NOW, type=datetime)
+    usage = Usage(cpu_seconds=1.5)
+    done = Finished(
+        run_id="r", attempt=1, fence=1, outcome="succeeded", started=now, finished=now, result=result, usage=usage
+    )
+    (frame,) = frames_of(Reports(sequence=1, items=(done,)))
+    assert isinstance(frame, bytes)
+    message = from_worker.read(frame)
+    assert message == Reports(sequence=1, items=(msgspec.structs.replace(done, result=read),))
 
 
 async def test_small_messages_leave_at_once() -> None:
