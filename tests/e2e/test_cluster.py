@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.certificates import Authority
 from tests.e2e.running_cluster import Cluster, free_port, python, until
+from tests.e2e.running_rota import RunningRota
 
 JOBS = """
 version: 1
@@ -214,6 +215,23 @@ def test_over_tls_from_end_to_end(cluster: Cluster) -> None:
     server.until_said("the old certificate stays")
     assert cluster.workers() == {"w1": "up"}
     assert server.stop() == 0
+
+
+def test_rota_up_takes_workers_too(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with RunningRota(tmp_path, "--jobs", str(tmp_path / "empty")) as up:
+        url = json.loads((up.data / "server.json").read_text())["url"]
+        cluster.environment |= {"ROTA_URL": url, "ROTA_TOKEN": (up.data / "admin-token").read_text().strip()}
+        apply(cluster)
+        taken = cluster.worker("local-1", "--server", url)
+        taken.until_said("cannot be taken over")
+        taken.kill()
+        worker = cluster.worker("w1", "--server", url)
+        cluster.until_worker("w1", "up")
+        assert cluster.workers() == {"local-1": "up", "w1": "up"}
+        assert up.stop() == 0
+        worker.until_said("ServerLost")
+        assert worker.stop(seconds=20) == 0
 
 
 def test_wrong_settings_start_nothing(cluster: Cluster) -> None:

@@ -7,10 +7,10 @@ it had, so workers spread by themselves. The certificate of a server is always c
 import contextlib
 import secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -27,6 +27,7 @@ TOKEN_NAME: Final = "worker-token"  # noqa: S105 — the name of a file
 _JOIN: Final = "/api/v1/workers:join"
 _CHANNEL: Final = "/api/v1/worker"
 _LARGEST_ANSWER: Final = 64 * 1024
+_T = TypeVar("_T")
 _LATER: Final = frozenset({409, 429, 503})  # refusals that may end by themselves
 
 
@@ -79,12 +80,11 @@ class Dialer:
         """
         token = self._kept_token() or await self._join()
         headers = {"Authorization": f"Bearer {token}"}
-        channel: WorkerChannel = await self._any_of(lambda url: self._connect(url, headers))
-        return channel
+        return await self._any_of(lambda url: self._connect(url, headers))
 
     # ── over the list ────────────────────────────────────────────────────────────────────────────────────
 
-    async def _any_of(self, attempt: Any) -> Any:
+    async def _any_of(self, attempt: Callable[[str], Awaitable[_T]]) -> _T:
         """What the first server gives that gives anything; else why none did."""
         failures: list[RotaError] = []
         for url in self._in_some_order():
@@ -125,9 +125,12 @@ class Dialer:
             async with self._http.post(url + _JOIN, json={"name": self._settings.name}, headers=headers) as response:
                 answer = await _small(response)
         try:
-            return str(msgspec.json.decode(answer)["token"])
+            token = str(msgspec.json.decode(answer)["token"])
         except (msgspec.DecodeError, KeyError, TypeError) as error:
             raise _not_rota(url) from error
+        if not _is_token(token):
+            raise _not_rota(url)
+        return token
 
     async def _look(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """Turn an answer that is no success into the server's words; follow nothing, the token is for this server."""
@@ -142,7 +145,7 @@ class Dialer:
             response.close()
 
     @contextlib.contextmanager
-    def _in_words(self, url: str) -> Any:
+    def _in_words(self, url: str) -> Iterator[None]:
         """Say what is wrong with a connection so that it can be put right."""
         try:
             yield
@@ -193,7 +196,7 @@ class Dialer:
                 f"worker {self._settings.name} has no token: there is no {path}, and no join token was given",
                 hint="ROTA_JOIN_TOKEN=$(rota token create --join) rota worker …, or ROTA_JOIN_TOKEN_FILE",
             )
-        token: str = await self._any_of(lambda url: self._join_at(url, join_token))
+        token = await self._any_of(lambda url: self._join_at(url, join_token))
         try:
             self._settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(path, token.encode() + b"\n")
@@ -213,10 +216,15 @@ class Dialer:
             return None
         except OSError as error:
             raise FileUnusable(f"{path} cannot be read: {error.strerror}") from error
-        if not text.startswith("rota_") or not text.isascii() or not text.isprintable():
+        if not _is_token(text):
             hint = f"remove it, revoke the worker (rota workers revoke {self._settings.name}) and let it join again"
             raise FileUnusable(f"{path} holds no token", hint=hint)
         return text
+
+
+def _is_token(text: str) -> bool:
+    """Whether it is written like a token, and can stand in a header."""
+    return text.startswith("rota_") and len(text) <= 200 and text.isascii() and text.isprintable()
 
 
 def _trust(ca: Path | None) -> ssl.SSLContext:

@@ -6,6 +6,7 @@ the server serves as it does the one inside `rota up`.
 
 import asyncio
 import traceback
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from starlette.responses import Response
@@ -142,7 +143,7 @@ class WorkerDoor:
 class _Once:
     """Calls something the first time it is called."""
 
-    def __init__(self, do: Any) -> None:
+    def __init__(self, do: Callable[[], None]) -> None:
         self._do = do
         self._done = False
 
