@@ -125,6 +125,8 @@ def test_a_revoked_worker_is_cut_off_and_joins_anew(cluster: Cluster) -> None:
     assert worker.stop(seconds=15) == 0
     (cluster.folder / "w1" / "worker-token").unlink()
     cluster.worker("w1").until_said("ServerReached", 2)
+    assert "worker w1" in cluster.rota("token", "list")
+    assert "join ×0" in cluster.rota("token", "list")
     trail = json.loads(cluster.command("token", "list", "--json").stdout)["items"]
     assert [bool(one["revoked"]) for one in trail if one["worker"] == "w1"] == [False, True]
 

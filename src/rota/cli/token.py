@@ -132,7 +132,7 @@ def list_(*, server: Server = Server(), show: Show = Show()) -> int:
         [
             one["id"],
             one["name"],
-            ",".join(one["scopes"]),
+            _for_what(one),
             moments.away(one["created"]),
             moments.away(one["last_used"]) or "never",
             Cell("revoked", "dim") if one["revoked"] else moments.away(one["expires"]) or "never",
@@ -141,6 +141,14 @@ def list_(*, server: Server = Server(), show: Show = Show()) -> int:
     ]
     screen.table(["TOKEN", "NAME", "SCOPES", "CREATED", "USED", "ENDS"], rows)
     return 0
+
+
+def _for_what(one: dict[str, Any]) -> str:
+    """The scopes of a token; of a worker's its name, of a join token how often it can still be used."""
+    scopes = ",".join(one["scopes"])
+    if one["worker"]:
+        return f"{scopes} {one['worker']}"
+    return f"{scopes} ×{one['uses']}" if one["uses"] is not None else scopes
 
 
 @token.command
