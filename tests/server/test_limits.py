@@ -9,7 +9,7 @@ from tests.server.api_installation import START, Installation, open_installation
 from rota.clock import ManualClock
 from rota.events import ClientLimited, Event, RequestLimited
 from rota.server.access import new_token_text
-from rota.server.api.limits import Limiter, Rates
+from rota.server.api.limits import Limiter, Rates, note_known
 from rota.server.api.problems import Busy
 from rota.server.rates import Bucket, Buckets
 
@@ -40,7 +40,10 @@ class Lanes:
             except Busy:
                 continue
             passed += 1
-            self.limiter.note(scope(**where), shown(token), status)
+            answered = scope(**where)
+            if status in (101, 200):
+                note_known(answered)
+            self.limiter.note(answered, shown(token), status)
         return passed
 
 
@@ -189,6 +192,29 @@ async def test_wrong_tokens_and_logins_over_the_api() -> None:
             assert wrong.status_code == 429
         async with rota.client("read") as reader:
             assert (await reader.get("/api/v1/me")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/jobs", "/", "/api/v1/jobs/a", "/static/app.js", "/healthz", "/login"])
+async def test_no_answer_of_another_path_makes_a_guess_a_known_one(path: str) -> None:
+    async with open_installation(rates=SMALL) as rota, rota.client(None) as guesser:
+        answers = []
+        for _ in range(10):
+            shown = {"Authorization": f"Bearer {new_token_text()}"}
+            await guesser.get(path, headers=shown)
+            answers.append((await guesser.get("/api/v1/me", headers=shown)).status_code)
+        assert answers.count(401) <= 3
+        assert answers[-1] == 429
+
+
+async def test_guesses_at_pages_and_cookies_are_counted() -> None:
+    for name in ("Authorization", "Cookie"):
+        async with open_installation(rates=SMALL) as rota, rota.client(None) as guesser:
+            guesses = [
+                f"Bearer {new_token_text()}" if name == "Authorization" else f"rota_session_8700={n}" * 9
+                for n in range(5)
+            ]
+            answers = [(await guesser.get("/jobs", headers={name: guess})).status_code for guess in guesses]
+            assert answers == [303, 303, 303, 429, 429]
 
 
 async def test_streams_are_limited_for_one_and_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

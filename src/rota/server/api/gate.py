@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from rota.core.actor import Actor
 from rota.core.errors import NotAllowed, NotAuthenticated
 from rota.server.access import AccessControl, Session, authorize
+from rota.server.api.limits import note_known
 
 CSRF_HEADER: Final = "x-csrf-token"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -40,11 +41,14 @@ async def identify(connection: HTTPConnection, access: AccessControl, request_id
     """Who asks, and the browser session if there is one; raises NotAuthenticated."""
     text = bearer(connection)
     if text is not None:
-        return await access.authenticate_token(text, request_id), None
+        owner = await access.authenticate_token(text, request_id)
+        note_known(connection.scope)
+        return owner, None
     cookie = connection.cookies.get(cookie_name(connection))
     if cookie is None:
         raise NotAuthenticated("no token came with the request", hint="send Authorization: Bearer <token>")
     session = await access.authenticate_session(cookie, request_id)
+    note_known(connection.scope)
     return session.actor, session
 
 

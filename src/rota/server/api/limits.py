@@ -28,6 +28,8 @@ _WORKERS: Final = "/api/v1/worker"
 _HEALTH: Final = "/healthz"
 _LOGIN: Final = "/login"
 _KNOWN: Final = 4096
+_KNOWN_GOOD: Final = "rota.known"
+_TURNED_AWAY: Final = "rota.turned-away"
 _SAID_EVERY: Final = 60.0
 _MEBIBYTE: Final = 1024 * 1024
 
@@ -87,14 +89,18 @@ class Limiter:
         self._refuse_after(seconds, client, f"more than {rates.address:g} requests a second from this address")
 
     def note(self, scope: Scope, headers: Headers, status: int) -> None:
-        """How a request was answered: remember who was let in, and count who was not."""
+        """How a request was answered: remember who was let in, and count who was not.
+
+        Known as good is only what the gate said so of (`note_known`): that some page answered shows nothing.
+        """
         credential = _credential(scope, headers)
         if credential is None:
             return
-        if status == 401:
+        state = scope.get("state", {})
+        if status == 401 or _TURNED_AWAY in state:
             self._good.pop(credential, None)
             self._failures.take(self.client(scope, headers), self._clock.monotonic())
-        elif credential and status != 429:
+        elif credential and _KNOWN_GOOD in state:
             self._good[credential] = None
             self._good.move_to_end(credential)
             while len(self._good) > _KNOWN:
@@ -181,6 +187,16 @@ class BodyShare:
         """Take in so many more bytes; raises Busy."""
         self._limiter.grow(size)
         self.size += size
+
+
+def note_known(scope: Scope) -> None:
+    """The credential of this request was found valid."""
+    scope.setdefault("state", {})[_KNOWN_GOOD] = True
+
+
+def note_turned_away(scope: Scope) -> None:
+    """The credential of this request was found invalid, though the answer is no 401 (a page leads to the login)."""
+    scope.setdefault("state", {})[_TURNED_AWAY] = True
 
 
 def _credential(scope: Scope, headers: Headers) -> bytes | None:

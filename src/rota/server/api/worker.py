@@ -18,6 +18,7 @@ from rota.events import RequestFailed, WorkerCutOff
 from rota.server.access import WORKER
 from rota.server.admission import Identity
 from rota.server.api.gate import bearer
+from rota.server.api.limits import note_known
 from rota.server.api.middleware import request_id_of
 from rota.server.api.problems import Busy, internal_error, problem_response
 from rota.server.api.routes import PREFIX, Answer, Call, NoBody, NoParameters, Route
@@ -89,6 +90,7 @@ class WorkerDoor:
         except NotAuthenticated as error:
             hint = "it may have been revoked; remove its worker-token and let it join again: rota token create --join"
             raise NotAuthenticated("the worker's token is not valid here", hint=hint) from error
+        note_known(opened.scope)
         if WORKER not in token.scopes or token.worker is None:
             held = ", ".join(sorted(token.scopes)) or "none"
             raise NotAllowed(
