@@ -24,10 +24,10 @@ class Recording(Protocol):
         """A message of a worker."""
 
     async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
-        """These attempts are lost."""
+        """These attempts are lost; raises Fenced when somebody else judges them."""
 
-    async def give_back(self, held: Sequence[Held], why: str) -> None:
-        """These attempts never started."""
+    async def give_back(self, held: Sequence[Held], why: str, guard: LossGuard) -> None:
+        """These attempts never started; raises Fenced when somebody else judges them."""
 
 
 class OwnReports:
@@ -47,12 +47,12 @@ class OwnReports:
         await self._recording.take(session, message)
 
     async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
-        """These attempts are lost."""
+        """These attempts are lost; raises Fenced when somebody else judges them."""
         await self._recording.lose(held, guard)
 
-    async def give_back(self, held: Sequence[Held], why: str) -> None:
-        """These attempts never started."""
-        await self._recording.give_back(held, why)
+    async def give_back(self, held: Sequence[Held], why: str, guard: LossGuard) -> None:
+        """These attempts never started; raises Fenced when somebody else judges them."""
+        await self._recording.give_back(held, why, guard)
 
     def _own_reports(self, session: WorkerSession, message: Reports) -> Reports:
         """The reports about attempts that the session holds."""
