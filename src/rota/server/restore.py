@@ -35,8 +35,10 @@ class RestoreWatch:
 
     async def compare(self, highest: int, who: str) -> None:
         """Hold the highest fence that `who` has seen against the store's own."""
+        if not highest:
+            return
         own = await self._store.leases.highest_fence()
-        if not highest or highest <= own:
+        if highest <= own:
             return
         if highest // COUNTERS_PER_INCARNATION - own // COUNTERS_PER_INCARNATION > MOST_LIVES:
             # Raised for it, the numbers would soon be used up: one worker could end them for all.
