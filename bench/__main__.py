@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import cron, drain, http_fetch, idle, shell, store_cycles
+from bench import channel, cron, drain, http_fetch, idle, shell, store_cycles
 
 Figures = dict[str, dict[str, Any]]
 RESULTS: Final = Path(__file__).with_name("results.json")
@@ -25,6 +25,7 @@ WORKLOADS: Final[dict[str, Callable[[bool], Figures]]] = {
     "drain": lambda smoke: drain.run(smoke=smoke),
     "shell": lambda smoke: shell.run(smoke=smoke),
     "http": lambda smoke: http_fetch.run(smoke=smoke),
+    "channel": lambda smoke: channel.run(smoke=smoke),
     "idle": lambda smoke: idle.run(smoke=smoke),
 }
 

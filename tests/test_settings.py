@@ -6,16 +6,17 @@ from typing import Any
 import pytest
 
 from rota.core.zones import zone_names
-from rota.settings import MailSettings, SecretText, SettingsRefused, UpSettings, host_name, host_zone, load_settings
+from rota.settings import MailSettings, SecretText, SettingsRefused, UpSettings, host_name, host_zone, load_up_settings
+from rota.settings.gathering import key_lines
 from rota.settings.keys import CHANNEL_KEYS, UP_KEYS
-from rota.settings.sources import key_lines
+from rota.settings.sources import Sources
 
 
 def load(folder: Path, text: str = "", environment: dict[str, str] | None = None, **flags: Any) -> UpSettings:
     """The settings with `text` as the data folder's rota.toml."""
     if text:
         (folder / "rota.toml").write_text(text)
-    return load_settings(environment=environment or {}, data=folder, flags=flags)
+    return load_up_settings(Sources(environment or {}, flags), folder)
 
 
 def problems(folder: Path, text: str = "", environment: dict[str, str] | None = None, **flags: Any) -> list[str]:
@@ -125,13 +126,13 @@ def test_environment_of_every_kind(tmp_path: Path) -> None:
 def test_data_folder_and_file_from_the_environment(tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text("port = 1234\n")
-    settings = load_settings(environment={"ROTA_DATA": str(tmp_path / "d"), "ROTA_CONFIG": str(other)})
+    settings = load_up_settings(Sources({"ROTA_DATA": str(tmp_path / "d"), "ROTA_CONFIG": str(other)}))
     assert (settings.data, settings.port) == (tmp_path / "d", 1234)
 
 
 def test_a_named_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(SettingsRefused, match="there is no such file"):
-        load_settings(environment={}, data=tmp_path, config=tmp_path / "none.toml")
+        load_up_settings(Sources({}, config=tmp_path / "none.toml"), tmp_path)
 
 
 def test_all_problems_in_one_pass_with_their_places(tmp_path: Path) -> None:

@@ -137,6 +137,56 @@ class WorkerRefused(Event):
     reason: str
 
 
+class WorkerJoined(Event):
+    """A worker was given a token of its own, by a join token."""
+
+    worker: str
+    by: str
+
+
+class JoinRefused(Event):
+    """Somebody with a join token was not given a worker's token."""
+
+    worker: str
+    by: str
+    reason: str
+
+
+class WorkerRevoked(Event):
+    """The token of a worker was ended by a person."""
+
+    worker: str
+    by: str
+
+
+class WorkerCutOff(Event):
+    """A worker's session was closed because its token has ended."""
+
+    worker: str
+
+
+class WorkerMisspoke(Event):
+    """A worker sent what none may send; it was cut off, or what it said was left out."""
+
+    worker: str
+    what: str
+    cut_off: bool
+
+
+class RequestLimited(Event):
+    """A request was refused because there were too many."""
+
+    client: str
+    why: str
+
+
+class ClientLimited(Event):
+    """Requests of a client are refused because there are too many; said once a minute for each client."""
+
+    client: str
+    why: str
+
+
 class WorkerLost(Event):
     """A worker was silent for too long; so many of its attempts were called lost."""
 

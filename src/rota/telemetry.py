@@ -11,6 +11,11 @@
 | RequestFailed    | error   | rota_requests_failed_total                                                 |
 | NoticeSent       | info    | rota_notices_total{outcome="sent"}                                         |
 | NoticeFailed     | warning | rota_notices_total{outcome="failed"}                                       |
+| WorkerMisspoke   | warning | rota_workers_misspoke_total{cut_off}                                       |
+| JoinRefused      | warning | rota_joins_total{outcome="refused"}                                        |
+| WorkerJoined     | info    | rota_joins_total{outcome="joined"}                                         |
+| RequestLimited   | debug   | rota_requests_limited_total                                                |
+| ClientLimited    | warning |                                                                            |
 | every other      | info    |                                                                            |
 
 ¹ debug when the run succeeded: a busy server does not log each success.
@@ -26,24 +31,33 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from rota.events import (
+    ClientLimited,
     ClockStepped,
     ConditionRaised,
     Event,
     JobsPlanned,
+    JoinRefused,
     LoopFailed,
     NoticeFailed,
     NoticeSent,
     ReportRefused,
     RequestFailed,
+    RequestLimited,
     RunEnded,
     RunRequeued,
     RunsAssigned,
     ScheduleBroken,
+    WorkerJoined,
+    WorkerMisspoke,
 )
 
 _LEVELS: Final[dict[type[Event], int]] = {
     JobsPlanned: logging.DEBUG,
     RunsAssigned: logging.DEBUG,
+    RequestLimited: logging.DEBUG,
+    ClientLimited: logging.WARNING,
+    JoinRefused: logging.WARNING,
+    WorkerMisspoke: logging.WARNING,
     ReportRefused: logging.WARNING,
     ScheduleBroken: logging.WARNING,
     ConditionRaised: logging.WARNING,
@@ -72,6 +86,11 @@ class Metrics:
         self.refused = counter("rota_reports_refused", "Reports with an old fence", registry=registry)
         self.loop_failures = counter("rota_loop_failures", "Ticks that raised", ["loop"], registry=registry)
         self.requests_failed = counter("rota_requests_failed", "Requests answered 500", registry=registry)
+        self.requests_limited = counter("rota_requests_limited", "Requests answered 429", registry=registry)
+        self.joins = counter("rota_joins", "Workers that asked to join, by outcome", ["outcome"], registry=registry)
+        self.misspoke = counter(
+            "rota_workers_misspoke", "Messages of workers that none may send", ["cut_off"], registry=registry
+        )
         self.notices = counter("rota_notices", "Notices by outcome", ["outcome"], registry=registry)
         self.seconds = Histogram("rota_run_seconds", "Start to end", buckets=_SECONDS, registry=registry)
         self.waited = Histogram("rota_run_wait_seconds", "Due to start", buckets=_SECONDS, registry=registry)
@@ -103,6 +122,20 @@ class Metrics:
                 self.notices.labels("sent").inc()
             case NoticeFailed():
                 self.notices.labels("failed").inc()
+            case _:
+                self._count_strangers(event)
+
+    def _count_strangers(self, event: Event) -> None:
+        """What came over the network and was not wanted."""
+        match event:
+            case RequestLimited():
+                self.requests_limited.inc()
+            case WorkerJoined():
+                self.joins.labels("joined").inc()
+            case JoinRefused():
+                self.joins.labels("refused").inc()
+            case WorkerMisspoke():
+                self.misspoke.labels(str(event.cut_off).lower()).inc()
             case _:
                 pass
 

@@ -52,7 +52,7 @@ def test_version(rota: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"), [("lss", "ls"), ("aply", "apply"), ("log", "logs"), ("worker", "workers"), ("chek", "check")]
+    ("word", "meant"), [("lss", "ls"), ("aply", "apply"), ("log", "logs"), ("wokers", "workers"), ("chek", "check")]
 )
 def test_a_mistyped_verb_is_answered_with_the_nearest(rota: Command, word: str, meant: str) -> None:
     done = rota(word, expect=2)

@@ -15,6 +15,10 @@ WANTED = {
     "shell_runs_per_s",
     "shell_share_of_ceiling",
     "http_runs_per_s",
+    "channel_up_1_per_s",
+    "channel_up_100_per_s",
+    "channel_down_1_per_s",
+    "channel_down_100_per_s",
     "idle_cpu",
 }
 
@@ -23,7 +27,7 @@ WANTED = {
 @pytest.mark.timeout(300)
 def test_smoke_run_measures_everything_and_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    only = ["store", "drain", "shell", "http", "idle"]
+    only = ["store", "drain", "shell", "http", "channel", "idle"]
     command = [sys.executable, "-m", "bench", "--smoke", "--out", str(out), "--only", *only]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -33,13 +33,16 @@ from rota.events import Event
 from rota.jobfile.parse import parse_spec
 from rota.server.access import AccessControl
 from rota.server.api.app import build_app
+from rota.server.api.limits import Limiter, Rates
 from rota.server.api.services import ApiServices, ApiSettings
 from rota.server.commands import WantedJob
 from rota.server.definitions import Definitions
+from rota.server.enrolment import Enrolment
 from rota.server.hints import Hints
 from rota.server.queries.service import Queries
 from rota.server.secrets import Vault, VaultKey
 from rota.server.server import Server, ServerConfig
+from rota.server.token_watch import TokenWatch
 from rota.store.bundle import Store
 from rota.store.jobs import RunChange
 from rota.stores.sqlite import open_sqlite
@@ -171,7 +174,9 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def open_installation(clock: Clock | None = None, **settings: Any) -> AsyncIterator[Installation]:
+async def open_installation(
+    clock: Clock | None = None, rates: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Installation]:
     """An installation in memory with one token of each scope."""
     clock = clock or ManualClock(START)
     store = await open_sqlite(None, clock=clock, inline=True)
@@ -194,6 +199,10 @@ async def open_installation(clock: Clock | None = None, **settings: Any) -> Asyn
         settings=ApiSettings(version="1.2.3", **settings),
         metrics=registry,
         emit=events.append,
+        enrolment=Enrolment(store, access, clock, events.append),
+        watch=TokenWatch(access, events.append),
+        limits=Limiter(Rates(**(rates or {})), clock, events.append),
+        serve_worker=server.serve_worker,
     )
     installation = Installation(
         store=store, server=server, services=services, app=build_app(services), clock=clock, events=events
@@ -201,6 +210,9 @@ async def open_installation(clock: Clock | None = None, **settings: Any) -> Asyn
     for scope in ("admin", "write", "read", "metrics"):
         made = await access.create_token(scope, [scope], actor=ADMIN)
         installation.tokens[scope] = made.text
+    joining = await access.create_token("fleet", ["join"], uses=5, actor=ADMIN)
+    installation.tokens["join"] = joining.text
+    installation.tokens["worker"] = (await services.enrolment.join(joining.text, "w-api")).text
     try:
         yield installation
     finally:

@@ -18,16 +18,31 @@ ANSWER = RememberedAnswer(key="k", actor="ann", request_digest=b"\x09", status=2
 
 async def test_tokens_are_found_by_digest_and_id(store: Store) -> None:
     await store.access.put_token(TOKEN, audit("token.create"))
-    assert await store.access.find_token(TOKEN.digest) == await store.access.get_token("t1") == TOKEN
+    assert await store.access.find_token(TOKEN.digest) == TOKEN
+    assert await store.access.get_tokens(["t1"]) == {"t1": TOKEN}
     assert await store.access.find_token(b"\x05" * 32) is None
-    assert await store.access.get_token("t2") is None
+    assert await store.access.get_tokens(["t2"]) == await store.access.get_tokens([]) == {}
     used = replace(TOKEN, expires=after(60), last_used=after(5), revoked=after(9), scopes=())
     await store.access.put_token(used)
     assert await store.access.find_token(TOKEN.digest) == used
     newer = replace(TOKEN, id="t2", digest=b"\x07", created=after(1))
     await store.access.put_token(newer)
     assert await store.access.tokens() == [newer, used]
+    assert await store.access.get_tokens(["t2", "t3", "t1"]) == {"t1": used, "t2": newer}
     assert [entry.verb for entry in await store.access.audit_trail(5)] == ["token.create"]
+
+
+async def test_writing_what_was_read_before_undoes_no_end(store: Store) -> None:
+    limited = replace(TOKEN, scopes=("join",), uses=2, last_used=after(5))
+    await store.access.put_token(limited)
+    await store.access.put_token(replace(limited, revoked=after(9), uses=1, last_used=after(8)))
+    await store.access.put_token(replace(limited, name="renamed", last_used=after(7)))
+    assert await store.access.tokens() == [
+        replace(limited, name="renamed", revoked=after(9), uses=1, last_used=after(8))
+    ]
+    await store.access.put_token(replace(TOKEN, last_used=None))
+    (kept,) = await store.access.tokens()
+    assert (kept.uses, kept.last_used, kept.revoked) == (1, after(8), after(9))
 
 
 async def test_two_tokens_cannot_share_a_digest(store: Store) -> None:
@@ -125,8 +140,7 @@ async def test_a_join_token_is_worth_as_many_tokens_as_it_has_uses(store: Store)
     assert sorted(done) == [False, False, True, True]
     kept = {token.id for token in await store.access.tokens()} - {JOIN.id}
     assert kept == {one.id for one, is_made in zip(made, done, strict=True) if is_made}
-    used = await store.access.get_token(JOIN.id)
-    assert used == replace(JOIN, uses=0, last_used=NOON)
+    assert (await store.access.get_tokens([JOIN.id]))[JOIN.id] == replace(JOIN, uses=0, last_used=NOON)
     assert [entry.verb for entry in await store.access.audit_trail(9)] == ["worker.join"] * 2
 
 
@@ -144,5 +158,5 @@ async def test_a_worker_has_one_token_at_a_time(store: Store) -> None:
     await store.access.put_token(JOIN)
     await store.access.use_token(JOIN.digest, worker_token(2), NOON, audit("worker.join"))
     await store.access.use_token(JOIN.digest, worker_token(3), after(5), audit("worker.join"))
-    assert await store.access.get_token("w2") == replace(worker_token(2), revoked=after(5))
+    assert await store.access.get_tokens(["w2"]) == {"w2": replace(worker_token(2), revoked=after(5))}
     assert await store.access.find_token(worker_token(3).digest) == worker_token(3)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclopts import Group, Parameter
+from msgspec.structs import replace
 
 from rota import __version__
 from rota.client.client import BlockingClient
@@ -24,10 +25,14 @@ class Server:
     """Token (ROTA_TOKEN)."""
     data: Path | None = None
     """Data folder that tells both (ROTA_DATA)."""
+    ca: Path | None = None
+    """Certificates (PEM) that are believed of it, and no others (ROTA_CA)."""
 
     def target(self) -> Target:
         """The server that is meant."""
-        return discover(url=self.url, token=self.token, data=self.data, environment=os.environ, folder=Path.cwd())
+        found = discover(url=self.url, token=self.token, data=self.data, environment=os.environ, folder=Path.cwd())
+        ca = self.ca or (Path(os.environ["ROTA_CA"]) if os.environ.get("ROTA_CA") else None)
+        return replace(found, ca=ca)
 
     def connect(self) -> BlockingClient:
         """A client of the server that is meant."""

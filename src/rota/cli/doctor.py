@@ -17,7 +17,7 @@ from rota.cli.terminal import Screen, plain
 from rota.client.client import BlockingClient
 from rota.client.discovery import find_data
 from rota.core.errors import RotaError
-from rota.settings import SettingsRefused, load_settings
+from rota.settings import SettingsRefused, Sources, load_up_settings
 
 _CLOCK_SECONDS = 2.0
 _LOW_DISK = 0.05
@@ -96,7 +96,7 @@ def _data(data: Path | None) -> Iterable[Finding]:
 def _settings(data: Path | None) -> Iterable[Finding]:
     """The settings, and where mail would leave."""
     try:
-        settings = load_settings(environment=os.environ, data=data)
+        settings = load_up_settings(Sources(os.environ), data)
     except SettingsRefused as error:
         for problem in error.problems:
             yield Finding("problem", "settings", f"{problem.where}: {problem.message}", problem.hint)

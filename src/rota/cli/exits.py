@@ -58,11 +58,19 @@ _OF_ERROR: Final[tuple[tuple[type[RotaError], int], ...]] = (
     (ServerFailed, UNEXPECTED),
 )
 
-_TAKEN: Final = frozenset({"FOLDER_TAKEN", "PORT_TAKEN"})  # by code: they are errors of the server's own package
+# By code: they are errors of packages that the command line does not import.
+_OF_CODE: Final = {
+    "FOLDER_TAKEN": CONFLICT,
+    "PORT_TAKEN": CONFLICT,
+    "SECRET_KEY": USAGE,
+    "TLS_UNUSABLE": USAGE,
+    "WORKER_FILE": USAGE,
+    "WORKER_REFUSED": NOT_ALLOWED,
+}
 
 
 def exit_code(error: RotaError) -> int:
     """The code a command ends with after `error`."""
-    if error.code in _TAKEN:
-        return CONFLICT
+    if error.code in _OF_CODE:
+        return _OF_CODE[error.code]
     return next((code for kind, code in _OF_ERROR if isinstance(error, kind)), UNEXPECTED)

@@ -37,6 +37,8 @@ GROUPS: Final = (
         "Begin",
         {
             "up": Verb("up", "up", "Server, worker and pages in one process"),
+            "server": Verb("server", "server", "One of several servers over a database"),
+            "worker": Verb("worker", "worker", "A worker that dials to servers"),
             "new": Verb("files", "new", "Write a commented job file"),
             "import": Verb("imports", "import_", "Turn a crontab into a job file"),
             "open": Verb("open", "open_", "A new login link for the browser"),
@@ -72,7 +74,7 @@ GROUPS: Final = (
             "show": Verb("show", "show", "Show a job, a run or a worker"),
             "logs": Verb("logs", "logs", "Show or follow what a run wrote"),
             "why": Verb("why", "why", "Why it did or did not run"),
-            "workers": Verb("workers", "workers", "List workers"),
+            "workers": Verb("workers", "workers", "List workers; revoke one"),
             "alerts": Verb("alerts", "alerts", "List messages and conditions; send a test"),
             "explain": Verb("explain", "explain", "Explain a cron expression or a code"),
         },

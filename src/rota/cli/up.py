@@ -11,9 +11,10 @@ from cyclopts import Parameter
 from rota import __version__
 from rota.cli import exits
 from rota.cli.common import Flag
-from rota.cli.terminal import Screen, plain
-from rota.settings import SettingsRefused, load_settings
-from rota.wiring import run_up
+from rota.cli.starting import Log, say_to, tell_problems
+from rota.cli.terminal import Screen
+from rota.settings import SettingsRefused, Sources, load_up_settings
+from rota.wiring.up import run_up
 
 
 @Parameter(name="*")
@@ -29,19 +30,6 @@ class Web:
     """Where people reach it, for links in mail."""
     no_open: Flag = False
     """Do not open a browser."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Log:
-    """What it says of itself on stderr."""
-
-    log_level: str | None = None
-    """debug, info, warning or error."""
-    log_format: str | None = None
-    """text or json."""
-    debug: Flag = False
-    """Show a traceback when Rota itself goes wrong."""
 
 
 def up(
@@ -62,23 +50,15 @@ def up(
         "port": web.port,
         "jobs": jobs,
         "public_url": web.public_url,
-        "log.level": log.log_level,
-        "log.format": log.log_format,
+        **log.flags,
         "open_browser": False if web.no_open or not sys.stdout.isatty() else None,
     }
     try:
-        settings = load_settings(environment=os.environ, flags=flags, data=data, config=config)
+        settings = load_up_settings(Sources(os.environ, flags, config), data)
     except SettingsRefused as error:
-        for problem in error.problems:
-            screen.complain(f"error: {plain(problem.where)}: {plain(problem.message)}")
-            if problem.hint:
-                screen.complain(f"  = {plain(problem.hint)}")
-        screen.complain("nothing was started")
+        tell_problems(screen, error)
         return exits.USAGE
 
-    def say(line: str) -> None:
-        screen.line(line)
-        screen.flush()
-
+    say = say_to(screen)
     say(f"rota {__version__} · data in {settings.data} · Ctrl-C ends it")
     return run_up(settings, say)

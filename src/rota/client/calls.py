@@ -221,9 +221,18 @@ class SystemCalls:
         """Remove a secret."""
         await self._transport.request("DELETE", f"/secrets/{quote(name, safe='')}")
 
-    async def create_token(self, name: str, scopes: Sequence[str], expires: datetime | None = None) -> Document:
-        """A new token; the answer alone holds its text."""
-        body = {"name": name, "scopes": list(scopes), "expires": expires.isoformat() if expires else None}
+    async def create_token(
+        self,
+        name: str,
+        scopes: Sequence[str],
+        expires: datetime | None = None,
+        *,
+        uses: int | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Document:
+        """A new token; the answer alone holds its text. `uses` and `labels` are those of a join token."""
+        body: Document = {"name": name, "scopes": list(scopes), "expires": expires.isoformat() if expires else None}
+        body |= {"uses": uses, "labels": None if labels is None else dict(labels)}
         token: Document = await self._transport.post("/tokens", body)
         return token
 
@@ -231,6 +240,11 @@ class SystemCalls:
         """End a token."""
         token: Document = await self._transport.request("DELETE", f"/tokens/{quote(token_id, safe='')}")
         return token
+
+    async def revoke_worker(self, name: str) -> Document:
+        """End a worker's token."""
+        ended: Document = await self._transport.request("DELETE", f"/workers/{quote(name, safe='')}/token")
+        return ended
 
     async def login_link(self) -> str:
         """The path of a one-use login link."""

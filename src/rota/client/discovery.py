@@ -18,11 +18,15 @@ FOLDER_NAME: Final = ".rota"
 
 
 class Target(Value):
-    """A server, and what opens it. `found_in` is the data folder that told, if one did."""
+    """A server, and what opens it. `found_in` is the data folder that told, if one did.
+
+    `ca`: the only certificates that are believed of it; None: those of the system.
+    """
 
     url: str
     token: str | None = None
     found_in: Path | None = None
+    ca: Path | None = None
 
     def __repr__(self) -> str:
         return f"Target(url={self.url!r})"  # never the token

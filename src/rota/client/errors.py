@@ -33,6 +33,12 @@ class ServerFailed(RotaError):
     code: ClassVar[str] = "SERVER_FAILED"
 
 
+class TooMany(Unreachable):
+    """The server was asked too often, or is asked by too many; later it answers again."""
+
+    code: ClassVar[str] = "TOO_MANY"
+
+
 class NotRota(Unreachable):
     """Something answers there, and it is not a Rota server."""
 
@@ -50,6 +56,7 @@ _KINDS: Final[dict[int, type[RotaError]]] = {
     415: Invalid,
     421: NotAllowed,
     422: Invalid,
+    429: TooMany,
     503: StoreUnavailable,
 }
 

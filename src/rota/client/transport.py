@@ -1,11 +1,12 @@
 """Requests to the API: JSON in, JSON out, errors as typed errors, repeated where a repeat can do no harm.
 
 Every POST carries an Idempotency-Key of its own, so it may be repeated like any other request: after a 503 (as long
-as its Retry-After says, within the patience) and when the connection broke before the answer.
+as its Retry-After says, within the patience), after a 429 likewise, and when the connection broke before the answer.
 """
 
 import asyncio
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ import msgspec
 
 from rota.client.discovery import Target
 from rota.client.errors import NotRota, Unreachable, error_of
-from rota.core.errors import RotaError
+from rota.core.errors import Invalid, RotaError
 
 PREFIX: Final = "/api/v1"
 CONNECT_SECONDS: Final = 5.0
@@ -49,6 +50,7 @@ class Transport:
             headers=headers,
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             follow_redirects=False,
+            verify=_trust(target) if target.ca is not None else True,
         )
 
     async def __aenter__(self) -> "Transport":
@@ -111,7 +113,7 @@ class Transport:
             raise self._unreachable(error) from error
 
     async def _patiently(self, send: Callable[[], Any]) -> httpx2.Response:
-        """Send, and again after 503 or a broken connection, within the patience."""
+        """Send, and again after 503, 429 or a broken connection, within the patience."""
         deadline = self._clock() + self._patience
         for number in range(1_000_000):
             try:
@@ -123,7 +125,7 @@ class Transport:
                     raise self._unreachable(error) from error
                 await asyncio.sleep(0.1 * 2**number)
                 continue
-            if response.status_code != 503 or self._clock() >= deadline:
+            if response.status_code not in (429, 503) or self._clock() >= deadline:
                 return response
             await asyncio.sleep(min(_retry_after(response), max(0.0, deadline - self._clock())))
         raise AssertionError("unreachable: the deadline ends the loop")
@@ -142,7 +144,18 @@ class Transport:
         if isinstance(error, httpx2.TimeoutException):
             return Unreachable(f"{url} did not answer in time", hint="rota doctor looks at the installation")
         start = f"start it with: rota up --data {self.target.found_in}" if self.target.found_in else "check --url"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            start = "give the certificate of its authority with --ca or ROTA_CA"
         return Unreachable(f"{url} cannot be reached: {str(error) or type(error).__name__}", hint=start)
+
+
+def _trust(target: Target) -> ssl.SSLContext:
+    """What believes in the target's own authority, and in no other."""
+    try:
+        return ssl.create_default_context(cafile=target.ca)
+    except (ssl.SSLError, OSError) as error:
+        hint = "give the authority's certificate in PEM, with --ca or ROTA_CA"
+        raise Invalid(f"{target.ca} holds no certificates", hint=hint) from error
 
 
 def _decoded(response: httpx2.Response, url: str) -> Any:

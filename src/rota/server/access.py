@@ -3,15 +3,18 @@
 A token is `rota_` + 43 characters of randomness + 6 characters of checksum, so that a scanner recognises a leaked
 one and a typing error is refused without asking the store. Only SHA-256 digests are kept. What was found valid is
 believed for two seconds, so a revoked token is dead on every server within that time.
+
+Tokens of people and programs have scopes that may be joined. A worker's token and a join token, which makes such
+tokens, open one door each and nothing else (`rota.server.enrolment`).
 """
 
+import base64
 import hashlib
-import os
 import re
 import secrets
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -22,12 +25,19 @@ from rota.clock import Clock
 from rota.core.actor import SCOPES, Actor
 from rota.core.errors import Invalid, NotAllowed, NotAuthenticated, NotFound
 from rota.core.model import Value
+from rota.core.worker_names import check_labels
+from rota.files import write_private
 from rota.store.access import Access, LoginRecord, TokenRecord
 from rota.store.jobs import AuditEntry
 
 CODE_LIFETIME: Final = timedelta(minutes=10)
 SESSION_LIFETIME: Final = timedelta(days=14)
 LONGEST_NAME: Final = 100
+WORKER: Final = "worker"
+JOIN: Final = "join"
+JOIN_LIFETIME: Final = timedelta(hours=1)
+LONGEST_JOIN_LIFETIME: Final = timedelta(days=30)
+MOST_USES: Final = 1000
 _BELIEVED_SECONDS: Final = 2.0
 _MOST_BELIEVED: Final = 4096
 _USED_AGAIN: Final = timedelta(minutes=1)
@@ -39,6 +49,8 @@ _ALLOWS: Final = {
     "write": frozenset({"write", "read"}),
     "read": frozenset({"read"}),
     "metrics": frozenset({"metrics"}),
+    WORKER: frozenset({WORKER}),
+    JOIN: frozenset({JOIN}),
 }
 
 
@@ -60,7 +72,12 @@ class Session(Value):
 
 def new_token_text() -> str:
     """A fresh token, 256 bits of randomness."""
-    body = secrets.token_urlsafe(32)
+    return token_text(secrets.token_bytes(32))
+
+
+def token_text(raw: bytes) -> str:
+    """The token with these 256 bits."""
+    body = base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
     return f"rota_{body}{_checksum(body)}"
 
 
@@ -86,28 +103,44 @@ class AccessControl:
         self._believed: OrderedDict[bytes, tuple[float, TokenRecord]] = OrderedDict()
 
     async def create_token(
-        self, name: str, scopes: Sequence[str], *, expires: datetime | None = None, actor: Actor
+        self,
+        name: str,
+        scopes: Sequence[str],
+        *,
+        expires: datetime | None = None,
+        uses: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        actor: Actor,
     ) -> NewToken:
-        """Make a token; its text is in the answer only."""
+        """Make a token; its text is in the answer only. `uses` and `labels` are those of a join token."""
         _check_token(name, scopes)
         now = self._clock.now()
         if expires is not None and expires <= now:
             raise Invalid(f"the token would expire at {expires.isoformat()}, which is past", hint="give a later time")
+        if JOIN in scopes:
+            uses, expires = _checked_uses(uses), expires or now + JOIN_LIFETIME
+            if expires > now + LONGEST_JOIN_LIFETIME:
+                days = LONGEST_JOIN_LIFETIME.days
+                raise Invalid(f"a join token lives at most {days} days", hint="make one when workers are added")
+        elif uses is not None or labels is not None:
+            raise Invalid("uses and labels are those of a join token", hint="rota token create --join")
         text = new_token_text()
         record = TokenRecord(
             id=secrets.token_hex(8),
-            digest=_digest(text),
+            digest=digest(text),
             name=name,
             scopes=tuple(dict.fromkeys(scopes)),
             created=now,
             expires=expires,
+            uses=uses,
+            labels=None if labels is None else check_labels(labels),
         )
         await self._store.put_token(record, self._entry(actor, "token.create", record.id, name))
         return NewToken(text=text, record=record)
 
     async def revoke_token(self, token_id: str, *, actor: Actor) -> TokenRecord:
         """End a token, and with it the browser sessions that act for it."""
-        record = await self._store.get_token(token_id)
+        record = (await self._store.get_tokens([token_id])).get(token_id)
         if record is None:
             raise NotFound(f"there is no token {token_id[:40]}", hint="rota token list shows them")
         if record.revoked is None:
@@ -122,11 +155,23 @@ class AccessControl:
 
     async def authenticate_token(self, text: str, request_id: str | None = None) -> Actor:
         """The actor of a token, or NotAuthenticated; wrong, expired and revoked tokens are told apart by nobody."""
-        record = await self._token(_digest(text)) if is_token_text(text) else None
+        return _actor(await self.holder(text, request_id), request_id)
+
+    async def holder(self, text: str, request_id: str | None = None) -> TokenRecord:
+        """The valid token of this text, or NotAuthenticated. Whether a join token has a use left is not looked at."""
+        record = await self._token(digest(text)) if is_token_text(text) else None
         if record is None or not self._is_valid(record):
+            if record is not None and JOIN in record.scopes:
+                what = "was revoked" if record.revoked else "has expired"
+                await self._store.audit([join_entry(record, self._clock.now(), f"denied: it {what}", request_id)])
             raise NotAuthenticated("the token is not valid here", hint="rota token create makes one")
         await self._note_use(record)
-        return _actor(record, request_id)
+        return record
+
+    async def ended(self, token_ids: Sequence[str]) -> set[str]:
+        """Those of these tokens that were revoked, have expired, or are not there, by one look at the store."""
+        found = await self._store.get_tokens(token_ids)
+        return {one for one in token_ids if one not in found or not self._is_valid(found[one])}
 
     async def create_login_code(self, token_id: str) -> str:
         """A code that opens one browser session for the token's owner within ten minutes."""
@@ -134,7 +179,7 @@ class AccessControl:
 
     async def redeem_code(self, code: str) -> Session:
         """Turn a login code into a session; of any number of callers exactly one gets it."""
-        record = await self._store.take_login(_digest(code)) if 20 <= len(code) <= 100 else None
+        record = await self._store.take_login(digest(code)) if 20 <= len(code) <= 100 else None
         now = self._clock.now()
         if record is None or record.kind != "code" or record.expires <= now:
             raise NotAuthenticated("this login link was used already or has expired", hint="rota open prints a new one")
@@ -144,24 +189,24 @@ class AccessControl:
 
     async def authenticate_session(self, cookie: str, request_id: str | None = None) -> Session:
         """The session of a cookie, or NotAuthenticated."""
-        record = await self._store.find_session(_digest(cookie)) if 20 <= len(cookie) <= 100 else None
+        record = await self._store.find_session(digest(cookie)) if 20 <= len(cookie) <= 100 else None
         if record is None or record.kind != "session" or record.expires <= self._clock.now():
             raise NotAuthenticated("the browser session has ended", hint="rota open prints a new login link")
-        token = await self._store.get_token(record.token_id)
+        token = (await self._store.get_tokens([record.token_id])).get(record.token_id)
         if token is None or not self._is_valid(token):
             raise NotAuthenticated("the token behind this session has ended", hint="rota open prints a new login link")
         return Session(cookie=cookie, csrf=record.csrf, actor=_actor(token, request_id), expires=record.expires)
 
     async def logout(self, cookie: str) -> None:
         """End a browser session."""
-        await self._store.take_login(_digest(cookie))
+        await self._store.take_login(digest(cookie))
 
     async def _put_login(self, kind: str, token_id: str, lifetime: timedelta, *, csrf: str) -> str:
         text = secrets.token_urlsafe(32)
         now = self._clock.now()
         await self._store.put_login(
             LoginRecord(
-                digest=_digest(text), kind=kind, token_id=token_id, created=now, expires=now + lifetime, csrf=csrf
+                digest=digest(text), kind=kind, token_id=token_id, created=now, expires=now + lifetime, csrf=csrf
             )
         )
         return text
@@ -190,10 +235,7 @@ class AccessControl:
             return
         used = replace(record, last_used=now)
         self._believed[record.digest] = (self._clock.monotonic(), used)
-        # Read anew, so that a revocation between our read and this write is not undone by it.
-        present = await self._store.get_token(record.id)
-        if present is not None and present.revoked is None:
-            await self._store.put_token(used)
+        await self._store.put_token(used)  # a revocation or a use that came in between stays
 
     def _entry(self, actor: Actor, verb: str, thing: str, detail: str) -> AuditEntry:
         return AuditEntry(
@@ -217,35 +259,41 @@ async def prepare_admin_token(access: AccessControl, path: Path) -> str:
     return token.text
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, never readable by others in between."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def join_entry(token: TokenRecord, at: datetime, detail: str, request_id: str | None, worker: str = "") -> AuditEntry:
+    """What the trail says of the use of a join token."""
+    return AuditEntry(
+        at=at, actor=token.name, verb="worker.join", object=worker or token.id, detail=detail, request_id=request_id
+    )
 
 
 def _check_token(name: str, scopes: Sequence[str]) -> None:
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise Invalid(f"a token's name has 1 to {LONGEST_NAME} printable characters")
+    if WORKER in scopes:
+        raise Invalid("a worker gets its token by joining", hint="rota token create --join makes a join token")
+    if JOIN in scopes:
+        if set(scopes) != {JOIN}:
+            raise Invalid("a join token does nothing but let workers join", hint="give the scope join alone")
+        return
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         received = f'"{unknown[0][:40]}"' if unknown else "none"
         raise Invalid(f"a token needs scopes of {', '.join(SCOPES)}; received {received}")
 
 
+def _checked_uses(uses: int | None) -> int:
+    """How often a join token can be used."""
+    if uses is not None and not 1 <= uses <= MOST_USES:
+        raise Invalid(f"{uses} uses; a join token has 1 to {MOST_USES}")
+    return uses or 1
+
+
 def _actor(record: TokenRecord, request_id: str | None) -> Actor:
     return Actor(name=record.name, scopes=frozenset(record.scopes), token_id=record.id, request_id=request_id)
 
 
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
+    """What is kept of a token."""
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
 
 

@@ -178,7 +178,8 @@ class Hub:
         """Ask every worker to take nothing new and finish."""
         for session in self.sessions():
             session.draining = True
-            await session.send(Drain(grace=grace))
+            # A worker elsewhere has a life of its own: it finds another server, or waits for this one.
+            await session.send(Drain(grace=grace) if session.channel.is_local else Moving())
 
     async def move(self) -> None:
         """Send the workers to other servers, with all they hold; take no new ones."""

@@ -2,19 +2,22 @@
 
 Fences only grow. A worker that has seen a higher one than the store ever gave knows a later life of the store. From
 then on fences come from a new incarnation, above all that were ever given, and at-most-once work is held: what the
-lost life of the store started is not known. Everything else goes on. A person lifts the hold.
+lost life of the store started is not known. Everything else goes on. A person lifts the hold. What no number of
+restores explains is not believed.
 """
 
 from typing import Final
 
 from rota.clock import Clock
-from rota.events import Emit, RestoreSuspected
+from rota.core.ids import COUNTERS_PER_INCARNATION
+from rota.events import Emit, RestoreSuspected, WorkerMisspoke
 from rota.server.conditions import Conditions
 from rota.store.bundle import Store
 
 FACT: Final = "restore"
 SUSPECTED: Final = "suspected"
 CONDITION: Final = "store-restored"
+MOST_LIVES: Final = 16  # so often may one backup have been restored before anybody looked
 
 
 class RestoreWatch:
@@ -32,7 +35,15 @@ class RestoreWatch:
 
     async def compare(self, highest: int, who: str) -> None:
         """Hold the highest fence that `who` has seen against the store's own."""
-        if not highest or highest <= await self._store.leases.highest_fence():
+        if not highest:
+            return
+        own = await self._store.leases.highest_fence()
+        if highest <= own:
+            return
+        if highest // COUNTERS_PER_INCARNATION - own // COUNTERS_PER_INCARNATION > MOST_LIVES:
+            # Raised for it, the numbers would soon be used up: one worker could end them for all.
+            what = f"it has seen fence {highest}, which no life of this store can have given"
+            self._emit(WorkerMisspoke(worker=who, what=what, cut_off=False))
             return
         await self._store.leases.remember(FACT, SUSPECTED)
         self.holds = True

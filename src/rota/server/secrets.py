@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from rota.clock import Clock
 from rota.core.actor import Actor
 from rota.core.errors import Invalid, NotFound, RotaError
-from rota.server.access import write_private
+from rota.files import write_private
 from rota.store.access import Access, SecretRecord
 from rota.store.jobs import AuditEntry
 
@@ -55,11 +55,11 @@ class VaultKey:
         return f"VaultKey(id={self.id!r})"
 
 
-def load_key(path: Path, environment: Mapping[str, str]) -> VaultKey:
+def load_key(path: Path | None, environment: Mapping[str, str]) -> VaultKey:
     """The key from ROTA_SECRET_KEY, else from `path`; made there when there is none."""
     text = environment.get(KEY_VARIABLE)
-    if text:
-        return VaultKey(_decode(text, f"the variable {KEY_VARIABLE}"))
+    if text or path is None:
+        return VaultKey(_decode(text or "", f"the variable {KEY_VARIABLE}"))
     if not path.exists():
         write_private(path, base64.b64encode(secrets.token_bytes(_KEY_BYTES)) + b"\n")
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -76,17 +76,23 @@ def _decode(text: str, where: str) -> bytes:
 
 
 class Vault:
-    """Secrets by name: set, listed, deleted by people; values are given to the dispatcher only."""
+    """Secrets by name: set, listed, deleted by people; values are given to the dispatcher only.
 
-    def __init__(self, store: Access, key: VaultKey, clock: Clock) -> None:
+    Without a key it opens nothing and takes nothing in.
+    """
+
+    def __init__(self, store: Access, key: VaultKey | None, clock: Clock) -> None:
         self._store = store
-        self._key = key
+        self.key = key
         self._clock = clock
 
     async def put(self, name: str, value: str, *, actor: Actor) -> None:
         """Set or replace a secret."""
         _check_secret(name, value)
-        record = self._seal(name, value)
+        if self.key is None:
+            hint = f"give every server the same {KEY_VARIABLE} (head -c 32 /dev/urandom | base64) and start it again"
+            raise SecretKeyError("this server has no key for secrets, so it cannot keep any", hint=hint)
+        record = self._seal(self.key, name, value)
         await self._store.put_secrets([record], self._entry(actor, "secret.set", name))
 
     async def names(self) -> list[SecretRecord]:
@@ -111,28 +117,30 @@ class Vault:
 
     async def self_test(self) -> list[str]:
         """Problems of the vault in words; empty when a round trip works and every stored secret can be opened."""
-        probe = self._seal("self-test", secrets.token_hex(16))
+        if self.key is None:
+            return []
+        probe = self._seal(self.key, "self-test", secrets.token_hex(16))
         if self._open(probe) is None or self._open(_renamed(probe)) is not None:
             return ["encryption of secrets does not work on this machine"]
         stored = await self._store.get_secrets()
         problems = []
         for name, record in sorted(stored.items()):
-            if record.key_id != self._key.id:
+            if record.key_id != self.key.id:
                 problems.append(f"secret {name} was made with another key ({record.key_id}); set it again")
             elif self._open(record) is None:
                 problems.append(f"secret {name} is damaged or not encrypted; set it again")
         return problems
 
-    def _seal(self, name: str, value: str) -> SecretRecord:
+    def _seal(self, key: VaultKey, name: str, value: str) -> SecretRecord:
         nonce = os.urandom(12)
-        ciphertext = self._key.cipher.encrypt(nonce, value.encode(), name.encode())
-        return SecretRecord(
-            name=name, key_id=self._key.id, nonce=nonce, ciphertext=ciphertext, updated=self._clock.now()
-        )
+        ciphertext = key.cipher.encrypt(nonce, value.encode(), name.encode())
+        return SecretRecord(name=name, key_id=key.id, nonce=nonce, ciphertext=ciphertext, updated=self._clock.now())
 
     def _open(self, record: SecretRecord) -> str | None:
+        if self.key is None:
+            return None
         try:
-            return self._key.cipher.decrypt(record.nonce, record.ciphertext, record.name.encode()).decode()
+            return self.key.cipher.decrypt(record.nonce, record.ciphertext, record.name.encode()).decode()
         except (InvalidTag, ValueError):
             return None
 

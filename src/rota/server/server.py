@@ -27,6 +27,7 @@ from rota.server.dispatcher import Dispatcher
 from rota.server.hub import Hub
 from rota.server.job_files import JobFiles
 from rota.server.leaseholder import Follow, Leaseholder
+from rota.server.own_reports import OwnReports
 from rota.server.planner import Planner
 from rota.server.pruner import Pruner
 from rota.server.reaper import Reaper
@@ -82,7 +83,7 @@ class Server:
         self.recorder = Recorder(store, clock, rng, publish, emit)
         counters = self.recorder.counters
         admission = Admission(store, self.id, self.restore, clock, emit)
-        self.hub = Hub(store, clock, self.id, admission, self.recorder, emit)
+        self.hub = Hub(store, clock, self.id, admission, OwnReports(self.recorder, store, emit), emit)
         self.hub.renewal_age = lambda: self.leaseholder.renewal_age
         self.recorder.hub = self.hub
         self.job_files: JobFiles | None = None

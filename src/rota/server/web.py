@@ -7,9 +7,10 @@ writes its own Date header. Signals belong to the process, not to the web server
 
 import asyncio
 import contextlib
-import importlib.util
 import ipaddress
+import logging
 import socket
+import ssl
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,9 +20,12 @@ from starlette.types import ASGIApp
 
 from rota.core.errors import RotaError
 from rota.core.model import Value
+from rota.server.web_protocols import USUAL, WebLimits, protocols
+from rota.wire.frames import FRAME_LIMIT
 
 _BACKLOG: Final = 1024
 _GRACE_SECONDS: Final = 5
+_HANDSHAKE_SECONDS: Final = 10.0
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -29,6 +33,12 @@ class PortTaken(RotaError):
     """Another program listens on this address."""
 
     code = "PORT_TAKEN"
+
+
+class TlsUnusable(RotaError):
+    """The certificate or its key cannot be used."""
+
+    code = "TLS_UNUSABLE"
 
 
 class Tls(Value):
@@ -70,6 +80,34 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """What speaks TLS with this certificate; raises TlsUnusable with what is wrong with the files."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_certificate(context, tls)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
+    """Read the files, at the start or again after the certificate was renewed; raises TlsUnusable."""
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
+    except FileNotFoundError as error:
+        missing = next((path for path in (tls.certificate, tls.key) if not path.exists()), tls.certificate)
+        hint = "tls.certificate is the chain in PEM, tls.key its key"
+        raise TlsUnusable(f"there is no file {missing}", hint=hint) from error
+    except ssl.SSLError as error:
+        why = "they do not belong together" if error.reason == "KEY_VALUES_MISMATCH" else "they are not PEM, or damaged"
+        raise TlsUnusable(f"{tls.certificate} and {tls.key} cannot be used: {why}") from error
+    except OSError as error:
+        raise TlsUnusable(f"{tls.certificate} or {tls.key} cannot be read: {error.strerror}") from error
+
+
+def _no_password() -> str:
+    """Nobody is there to type one."""
+    raise TlsUnusable("the key of the certificate is encrypted", hint="decrypt it: openssl pkey -in KEY -out KEY.plain")
+
+
 async def serve(
     app: ASGIApp,
     host: str,
@@ -77,13 +115,14 @@ async def serve(
     *,
     stop: asyncio.Event,
     bound: Callable[[int], None] | None = None,
-    tls: Tls | None = None,
+    tls: ssl.SSLContext | None = None,
+    limits: WebLimits = USUAL,
 ) -> None:
     """Serve `app` until `stop` is set, then let open requests finish for up to five seconds.
 
     `bound` is called with the real port once connections are accepted.
     """
-    await serve_on(app, [bind(host, port)], stop=stop, bound=bound, tls=tls)
+    await serve_on(app, [bind(host, port)], stop=stop, bound=bound, tls=tls, limits=limits)
 
 
 async def serve_on(
@@ -92,13 +131,20 @@ async def serve_on(
     *,
     stop: asyncio.Event,
     bound: Callable[[int], None] | None = None,
-    tls: Tls | None = None,
+    tls: ssl.SSLContext | None = None,
+    limits: WebLimits = USUAL,
 ) -> None:
     """As `serve`, on sockets that are bound already."""
+    # Its warnings say that a stranger sent what is no HTTP: one line for each would be the stranger's to write.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    http, websocket = protocols(limits)
     config = uvicorn.Config(
         app,
-        http="httptools" if importlib.util.find_spec("httptools") else "h11",
-        ws="none",
+        http=http,
+        ws=websocket,
+        ws_max_size=FRAME_LIMIT,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -107,21 +153,40 @@ async def serve_on(
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_GRACE_SECONDS,
-        h11_max_incomplete_event_size=64 * 1024,
-        ssl_certfile=str(tls.certificate) if tls else None,
-        ssl_keyfile=str(tls.key) if tls else None,
     )
     port = int(listeners[0].getsockname()[1])
-    await _Server(config, stop, lambda: bound(port) if bound else None).serve(sockets=list(listeners))
+    await _Server(config, tls, stop, lambda: bound(port) if bound else None).serve(sockets=list(listeners))
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its clock tick and without its signal handlers."""
+    """uvicorn without its clock tick and without its signal handlers, impatient with TLS handshakes."""
 
-    def __init__(self, config: uvicorn.Config, stop: asyncio.Event, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, tls: ssl.SSLContext | None, stop: asyncio.Event, started: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._tls = tls
         self._stop = stop
         self._report_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections on the sockets. A handshake that does not come is not waited for as long as usual."""
+        loop = asyncio.get_running_loop()
+
+        def connection() -> asyncio.Protocol:
+            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state={}
+            )
+            return made
+
+        patience = _HANDSHAKE_SECONDS if self._tls else None
+        self.servers = [
+            await loop.create_server(
+                connection, sock=one, ssl=self._tls, backlog=_BACKLOG, ssl_handshake_timeout=patience
+            )
+            for one in sockets or []
+        ]
+        self.started = True
 
     async def main_loop(self) -> None:
         """Serve until stopped."""

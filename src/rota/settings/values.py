@@ -1,6 +1,7 @@
-"""The settings of `rota up`: frozen, complete, checked. Where they come from is `rota.settings.sources`."""
+"""The settings of each role: frozen, complete, checked. Where they come from is `rota.settings.sources`."""
 
 import os
+import re
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Final
 
 from rota.core.model import Value
 from rota.core.zones import zone_names
+from rota.settings.database import DatabaseUrl
 
 DEFAULT_PORT: Final = 8700
 DEFAULT_DATA: Final = Path(".rota")
+DEFAULT_STATE: Final = Path(".rota-worker")
 
 
 class SecretText:
@@ -50,8 +53,50 @@ class MailSettings(Value):
     timeout: float = 60.0  # seconds for one message
 
 
+class LogOptions(Value):
+    """How a process writes its own log, to stderr."""
+
+    log_format: str = "text"  # "text" | "json"
+    log_level: str = "info"
+
+
+class LimitOptions(Value):
+    """What clients of the API may do: requests a second and at once, and what may be open."""
+
+    token_requests: int = 500
+    token_burst: int = 2000
+    address_requests: int = 1000
+    address_burst: int = 4000
+    failed_logins: int = 20  # wrong tokens and logins of one address, a minute
+    streams: int = 1000
+    connections: int = 2000  # over HTTP; workers are not counted
+
+
+class WebOptions(LogOptions):
+    """What is told to every process that serves the API and decides."""
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_ends_at_proxy: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    keep_history: timedelta = timedelta(days=90)
+    keep_logs: timedelta = timedelta(days=30)
+    limits: LimitOptions = LimitOptions()
+    channels: dict[str, MailSettings] = {}
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach it by https, here or at a proxy."""
+        return self.tls_ends_at_proxy or self.tls_certificate is not None
+
+
 class WorkerOptions(Value):
-    """What the settings say of the worker inside `rota up`; None leaves the worker's own default."""
+    """What the settings say of any worker; None and nothing leave the worker's own default."""
 
     name: str = "local-1"
     labels: dict[str, str] = {}
@@ -61,25 +106,36 @@ class WorkerOptions(Value):
     allowed_networks: tuple[str, ...] = ()
 
 
-class UpSettings(Value):
+class UpSettings(WebOptions):
     """Everything `rota up` is told at its start."""
 
     data: Path = DEFAULT_DATA
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
     port_was_asked_for: bool = False  # then a taken port is an error and not a reason to take the next one
     jobs: tuple[Path, ...] = ()
-    public_url: str | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    tls_ends_at_proxy: bool = False
-    timezone: str = "UTC"
     open_browser: bool = True
-    log_format: str = "text"  # "text" | "json"
-    log_level: str = "info"
-    keep_history: timedelta = timedelta(days=90)
-    keep_logs: timedelta = timedelta(days=30)
-    channels: dict[str, MailSettings] = {}
     worker: WorkerOptions = WorkerOptions()
+
+
+class ServerSettings(WebOptions, kw_only=True):
+    """Everything `rota server` is told at its start."""
+
+    database: DatabaseUrl
+    advertise: str | None = None  # where others reach it; None: from host and port
+    secret_key_file: Path | None = None
+
+
+class WorkerProcessSettings(LogOptions, kw_only=True):
+    """Everything `rota worker` is told at its start."""
+
+    servers: tuple[str, ...]
+    worker: WorkerOptions
+    state: Path = DEFAULT_STATE
+    ca: Path | None = None  # the only certificates that are believed; None: those of the system
+    plain_http: bool = False  # the network encrypts by itself
+    cpu: int | None = None
+    memory: int | None = None
+    resources: dict[str, int] = {}
+    grace: float = 30.0  # seconds that running work has to end after TERM
 
 
 def host_zone() -> str:
@@ -95,3 +151,10 @@ def host_name() -> str:
     """The machine's full name, for addresses of mail it sends."""
     name = socket.getfqdn()
     return name if name and name.isascii() and " " not in name else "localhost"
+
+
+def worker_name() -> str:
+    """What a worker is called that was given no name: as its machine, as far as that can be a worker's name."""
+    short = socket.gethostname().partition(".")[0]
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", short)[:63].lstrip("._-")
+    return plain or "worker"

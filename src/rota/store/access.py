@@ -67,13 +67,17 @@ class Access(Protocol):
     """Who may come in, and what they did."""
 
     async def put_token(self, token: TokenRecord, audit: AuditEntry | None = None) -> None:
-        """Insert or update a token by id."""
+        """Insert or update a token by id.
+
+        Of an update no end is undone: what is revoked stays so, uses never grow, `last_used` never goes back. Two
+        servers that write what they read a moment ago do no harm.
+        """
 
     async def find_token(self, digest: bytes) -> TokenRecord | None:
         """The token of this digest, revoked and expired ones included."""
 
-    async def get_token(self, token_id: str) -> TokenRecord | None:
-        """The token of this id."""
+    async def get_tokens(self, ids: Sequence[str]) -> dict[str, TokenRecord]:
+        """The tokens of these ids, by id."""
 
     async def use_token(self, digest: bytes, made: TokenRecord, now: datetime, audit: AuditEntry) -> bool:
         """Exchange one use of the token with this digest for the token `made`, in one transaction.

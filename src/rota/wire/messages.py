@@ -6,13 +6,20 @@ means committed. Everything about one attempt carries its fence.
 """
 
 from datetime import datetime
-from typing import Any, dataclass_transform
+from typing import Annotated, Any, dataclass_transform
 
 import msgspec
 
 from rota.core.model import OutputChunk, Task, Usage
 
 PROTOCOL = 1
+
+# What lies outside of these is refused where it is read: the other end of a network may say anything.
+Id = Annotated[str, msgspec.Meta(max_length=64)]
+Fence = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Sequence = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -26,23 +33,23 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt a worker still holds when it says hello: waiting, running, or ended and not yet acknowledged."""
 
-    run_id: str
-    attempt: int
-    fence: int
+    run_id: Id
+    attempt: Number
+    fence: Fence
 
 
 class Hello(Message):
     """Who I am, what I can carry, what I am still running."""
 
-    worker: str
-    boot_id: str  # new with every start of the agent
-    version: str
-    protocol: int = PROTOCOL
+    worker: Id
+    boot_id: Id  # new with every start of the agent
+    version: Id
+    protocol: Number = PROTOCOL
     labels: dict[str, str] = {}
     capacity: dict[str, int] = {}  # kind ("http", "shell", "python") → attempts at once
-    cpus: int = 1
-    memory: int = 0
-    highest_fence: int = 0
+    cpus: Number = 1
+    memory: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    highest_fence: Fence = 0
     held: tuple[Held, ...] = ()
 
 
@@ -61,10 +68,10 @@ class Heartbeat(Message):
 class Started(Message):
     """The attempt runs. Sent only for attempts that outlive one batch of reports and for at-most-once runs."""
 
-    run_id: str
-    attempt: int
-    fence: int
-    started: datetime
+    run_id: Id
+    attempt: Number
+    fence: Fence
+    started: Moment
 
 
 class Finished(Message):
@@ -74,15 +81,15 @@ class Finished(Message):
     `failure` is the kind of failure in the words of `retry.when` (core.retry.FAILURE_KINDS).
     """
 
-    run_id: str
-    attempt: int
-    fence: int
-    outcome: str
-    started: datetime
-    finished: datetime
-    exit: int | None = None  # exit code, or HTTP status
-    signal: int | None = None
-    failure: str | None = None
+    run_id: Id
+    attempt: Number
+    fence: Fence
+    outcome: Id
+    started: Moment
+    finished: Moment
+    exit: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**32)] | None = None  # exit code, or HTTP status
+    signal: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
+    failure: Id | None = None
     error: str | None = None
     result: Any = None
     usage: Usage = Usage()
@@ -92,18 +99,18 @@ class Finished(Message):
 class Returned(Message):
     """The attempt was never started and goes back unharmed (its runner was killed, it was revoked)."""
 
-    run_id: str
-    attempt: int
-    fence: int
+    run_id: Id
+    attempt: Number
+    fence: Fence
     why: str
 
 
 class Ready(Message):
     """An at-most-once attempt is ready to start and waits for its permit."""
 
-    run_id: str
-    attempt: int
-    fence: int
+    run_id: Id
+    attempt: Number
+    fence: Fence
 
 
 Report = Started | Finished | Returned | Ready
@@ -112,14 +119,14 @@ Report = Started | Finished | Returned | Ready
 class Reports(Message):
     """A batch of reports; re-sent until `ReportsAcknowledged` carries its sequence."""
 
-    sequence: int
+    sequence: Sequence
     items: tuple[Report, ...]
 
 
 class Output(Message):
     """A batch of output of any attempts; its credit is its own, so logs never delay reports."""
 
-    sequence: int
+    sequence: Sequence
     chunks: tuple[OutputChunk, ...]
 
 

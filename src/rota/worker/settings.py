@@ -22,6 +22,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     capacity: dict[str, int] = msgspec.field(default_factory=default_capacity)
     cpus: int | None = None  # what it says it has; None: what the machine has
     memory: int | None = None  # bytes
+    resources: dict[str, int] = {}  # what it offers beside processors and memory
     allowed_users: tuple[str, ...] = ()  # whom `user:` may name; needs a worker that runs as root
     private_networks_allowed: bool = False  # True inside `rota up`
     allowed_networks: tuple[str, ...] = ()  # "10.1.0.0/16": private networks that http jobs may reach

@@ -1,11 +1,12 @@
 """Every route × every credential, mangled paths, tokens in addresses, foreign hosts, cookies from other sites."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
-from api_installation import Installation
+from api_installation import ADMIN, Installation
 
 from rota.server.access import is_token_text, new_token_text
 from rota.server.api.app import api_routes
@@ -15,6 +16,7 @@ from rota.server.api.services import ApiSettings
 ROUTES = api_routes(ApiSettings(version="1"))
 ALLOWED = {"admin": {"public", "read", "write", "admin", "metrics"}, "write": {"public", "read", "write"}}
 ALLOWED |= {"read": {"public", "read"}, "metrics": {"public", "metrics"}}
+ALLOWED |= {"worker": {"public", "worker"}, "join": {"public", "join"}}
 
 
 def concrete(route: Route[Any, Any]) -> str:
@@ -38,8 +40,8 @@ async def test_each_route_lets_in_only_who_may(rota: Installation, route: Route[
             assert response.status_code == 401
             assert response.headers["content-type"] == "application/problem+json"
             assert response.headers["www-authenticate"].startswith("Bearer")
-    for scope in ("read", "write", "metrics"):
-        if route.permission in ALLOWED[scope]:
+    for scope, allowed in ALLOWED.items():
+        if route.permission in allowed:
             continue
         async with rota.client(scope) as low:
             refused = await low.request(route.method, path)
@@ -47,14 +49,51 @@ async def test_each_route_lets_in_only_who_may(rota: Installation, route: Route[
         assert refused.json()["code"] == "NOT_ALLOWED"
 
 
-@pytest.mark.parametrize(
-    "route", [route for route in ROUTES if not route.path.endswith("/stream")], ids=lambda r: f"{r.method} {r.path}"
-)
+PEOPLE = [route for route in ROUTES if route.permission not in ("worker", "join") and route.path[-7:] != "/stream"]
+
+
+@pytest.mark.parametrize("route", PEOPLE, ids=lambda r: f"{r.method} {r.path}")
 async def test_admin_passes_every_gate(rota: Installation, route: Route[Any, Any]) -> None:
     async with rota.client("admin") as admin:
         response = await admin.request(route.method, concrete(route))
     assert response.status_code not in (401, 403)
     assert response.status_code < 500
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_no_route_takes_a_token_that_has_ended_or_is_none(rota: Installation, route: Route[Any, Any]) -> None:
+    if route.permission == "public":
+        return
+    access, soon = rota.services.access, rota.clock.now() + timedelta(minutes=1)
+    scope = {"worker": "join", "join": "join"}.get(route.permission, route.permission)
+    expiring = (await access.create_token("x", [scope], expires=soon, actor=ADMIN)).text
+    ended = await access.create_token("y", [scope], actor=ADMIN)
+    await access.revoke_token(ended.record.id, actor=ADMIN)
+    rota.clock.advance(minutes=2)
+    async with rota.client(None) as nobody:
+        for shown in (f"Bearer {expiring}", f"Bearer {ended.text}", "Bearer", "Bearer x", "Basic YTpi", "\u00e9", ""):
+            refused = await nobody.request(
+                route.method, concrete(route), headers={"Authorization": shown.encode("latin-1")}
+            )
+            assert refused.status_code == 401, shown
+            assert refused.json()["code"] == "NOT_AUTHENTICATED"
+        token = rota.tokens.get(route.permission, "")
+        mark = "&" if "?" in concrete(route) else "?"
+        asked = await nobody.request(route.method, f"{concrete(route)}{mark}token={token}")
+        assert asked.status_code == 401
+
+
+async def test_tokens_of_workers_open_one_door_each(rota: Installation) -> None:
+    async with rota.client("worker") as worker:
+        refused = await worker.get("/api/v1/me")
+        assert (refused.status_code, refused.json()["code"]) == (403, "NOT_ALLOWED")
+        answer = await worker.get("/api/v1/worker")
+        assert (answer.status_code, answer.json()["code"]) == (426, "UPGRADE_REQUIRED")
+        assert answer.headers["upgrade"] == "websocket"
+    async with rota.client("join") as joining:
+        assert (await joining.get("/api/v1/me")).status_code == 403
+        assert (await joining.post("/api/v1/login-links")).status_code == 403
+        assert (await joining.get("/jobs")).status_code == 403
 
 
 def test_every_permission_is_a_known_one() -> None:

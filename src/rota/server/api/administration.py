@@ -16,7 +16,7 @@ from rota.store.jobs import AuditEntry
 
 
 class TokenView(View, kw_only=True):
-    """A token without its text."""
+    """A token without its text. `worker` is whose it is, `uses` and `labels` are those of a join token."""
 
     id: str
     name: str
@@ -25,6 +25,9 @@ class TokenView(View, kw_only=True):
     expires: Moment | None
     last_used: Moment | None
     revoked: Moment | None
+    worker: str | None
+    uses: int | None
+    labels: dict[str, str] | None
 
 
 class TokenList(View, kw_only=True):
@@ -45,6 +48,8 @@ class TokenBody(Body):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     scopes: list[str]
     expires: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    uses: int | None = None  # of a join token: how many workers may join with it
+    labels: dict[str, str] | None = None  # of a join token: what those workers are labelled with, and nothing else
 
 
 class TokenParameters(Parameters):
@@ -149,21 +154,23 @@ class AuditList(View, kw_only=True):
 
 async def list_tokens(call: Call[NoParameters, NoBody]) -> Answer:
     """All tokens."""
-    return Answer(value=TokenList(items=[TokenView(**_token(one)) for one in await call.services.access.tokens()]))
+    return Answer(value=TokenList(items=[token_view(one) for one in await call.services.access.tokens()]))
 
 
 async def create_token(call: Call[NoParameters, TokenBody]) -> Answer:
     """Make a token; the answer alone holds its text."""
     body = call.body
     expires = body.expires.astimezone(UTC) if body.expires else None
-    made = await call.services.access.create_token(body.name, body.scopes, expires=expires, actor=call.actor)
+    made = await call.services.access.create_token(
+        body.name, body.scopes, expires=expires, uses=body.uses, labels=body.labels, actor=call.actor
+    )
     return Answer(value=TokenText(token=made.text, **_token(made.record)), status=201)
 
 
 async def revoke_token(call: Call[TokenParameters, NoBody]) -> Answer:
     """End a token."""
     record = await call.services.access.revoke_token(call.parameters.id, actor=call.actor)
-    return Answer(value=TokenView(**_token(record)))
+    return Answer(value=token_view(record))
 
 
 async def create_login(call: Call[NoParameters, NoBody]) -> Answer:
@@ -242,6 +249,11 @@ def audit_view(entry: AuditEntry) -> AuditView:
     )
 
 
+def token_view(record: TokenRecord) -> TokenView:
+    """A token without its text."""
+    return TokenView(**_token(record))
+
+
 def _token(record: TokenRecord) -> dict[str, Any]:
     return {
         "id": record.id,
@@ -251,6 +263,9 @@ def _token(record: TokenRecord) -> dict[str, Any]:
         "expires": maybe_moment(record.expires),
         "last_used": maybe_moment(record.last_used),
         "revoked": maybe_moment(record.revoked),
+        "worker": record.worker,
+        "uses": record.uses,
+        "labels": record.labels,
     }
 
 

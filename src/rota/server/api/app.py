@@ -7,11 +7,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as PathRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from rota.core.errors import NotFound
-from rota.server.api import administration, batches, jobs, runs, stream, system
+from rota.server.api import administration, batches, jobs, runs, stream, system, worker, workers
 from rota.server.api.endpoint import Endpoint
 from rota.server.api.idempotency import Idempotency
 from rota.server.api.middleware import Guard, request_id_of
@@ -29,6 +31,8 @@ def api_routes(settings: ApiSettings) -> list[Route[Any, Any]]:
         *runs.ROUTES,
         *administration.ROUTES,
         *stream.ROUTES,
+        *worker.ROUTES,
+        *workers.ROUTES,
         *system.routes(public_metrics=settings.public_metrics),
     ]
     return [*routes, system.openapi_route(routes, settings.version)]
@@ -43,13 +47,23 @@ def build_app(services: ApiServices) -> Starlette:
     paths: list[BaseRoute] = [
         PathRoute(path, Endpoint(routes, services, idempotency)) for path, routes in by_path.items()
     ]
+    paths += [WebSocketRoute(worker.PATH, worker.WorkerDoor(services)), WebSocketRoute("/{path:path}", _NoDoor())]
     app = Starlette(
         routes=[*paths, *page_routes(services)],
-        middleware=[Middleware(Guard, settings=services.settings)],
+        middleware=[Middleware(Guard, settings=services.settings, limits=services.limits)],
         exception_handlers={HTTPException: _not_found},
     )
     app.router.redirect_slashes = False
     return app
+
+
+class _NoDoor:
+    """Where somebody asks for a WebSocket and there is none."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as for any path that is not there."""
+        missing = NotFound(f"there is no WebSocket at {scope['path'][:200]}", hint=f"workers connect at {worker.PATH}")
+        await WebSocket(scope, receive, send).send_denial_response(problem_response(missing, request_id_of(scope)))
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

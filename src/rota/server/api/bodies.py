@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 
 from rota.core.errors import Invalid, TooLarge
+from rota.server.api.limits import BodyShare
 from rota.server.api.problems import WrongMediaType
 from rota.server.api.routes import Parameters, Route
 
@@ -20,8 +21,8 @@ _T = TypeVar("_T")
 _P = TypeVar("_P", bound=Parameters)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, or TooLarge as soon as it is longer than `limit`."""
+async def read_body(request: Request, limit: int, share: BodyShare) -> bytes:
+    """The whole body, or TooLarge as soon as it is longer than `limit`, or Busy when all bodies are too much."""
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > limit):
         raise _too_large(limit)
@@ -31,6 +32,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         size += len(part)
         if size > limit:
             raise _too_large(limit)
+        share.take(len(part))
         parts.append(part)
     return b"".join(parts)
 

@@ -14,6 +14,7 @@ from rota.events import RequestFailed
 from rota.server.api.bodies import check_media_type, decode_json, read_body, read_parameters
 from rota.server.api.gate import admit
 from rota.server.api.idempotency import Idempotency
+from rota.server.api.limits import BodyShare
 from rota.server.api.middleware import request_id_of
 from rota.server.api.problems import NoSuchMethod, internal_error, problem_response
 from rota.server.api.routes import Answer, Call, NoBody, Route
@@ -64,20 +65,21 @@ class Endpoint:
             request_id=request_id,
         )
         parameters = read_parameters(request, route.parameters)
-        body, raw = await _read(request, route)
-        call = Call(request, self._services, actor, parameters, body, request_id)
+        with self._services.limits.body() as share:
+            body, raw = await _read(request, route, share)
+            call = Call(request, self._services, actor, parameters, body, request_id)
 
-        async def work() -> Response:
-            return respond(await route.handler(call))
+            async def work() -> Response:
+                return respond(await route.handler(call))
 
-        if not route.remembered:
-            return await work()
-        return await self._idempotency.answer(request, actor, raw, work)
+            if not route.remembered:
+                return await work()
+            return await self._idempotency.answer(request, actor, raw, work)
 
 
-async def _read(request: Request, route: Route[Any, Any]) -> tuple[Any, bytes]:
+async def _read(request: Request, route: Route[Any, Any], share: BodyShare) -> tuple[Any, bytes]:
     """The body as the route wants it, and as it came."""
-    raw = await read_body(request, route.body_limit)
+    raw = await read_body(request, route.body_limit, share)
     if not route.has_body:
         return NoBody(), raw
     if not raw and not route.body_required:

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from rota.core.actor import Actor
 from rota.core.errors import NotAllowed, NotAuthenticated
 from rota.server.access import AccessControl, Session, authorize
+from rota.server.api.limits import note_known
 
 CSRF_HEADER: Final = "x-csrf-token"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -25,18 +26,29 @@ def cookie_name(connection: HTTPConnection) -> str:
     return f"rota_session_{server[1] or 0}"
 
 
+def bearer(connection: HTTPConnection) -> str | None:
+    """The token in the Authorization header; None without one; raises NotAuthenticated for another kind of header."""
+    header = connection.headers.get("authorization")
+    if header is None:
+        return None
+    kind, _, text = header.partition(" ")
+    if kind.lower() != "bearer":
+        raise NotAuthenticated("the Authorization header must be: Bearer <token>")
+    return text.strip()
+
+
 async def identify(connection: HTTPConnection, access: AccessControl, request_id: str) -> tuple[Actor, Session | None]:
     """Who asks, and the browser session if there is one; raises NotAuthenticated."""
-    header = connection.headers.get("authorization")
-    if header is not None:
-        kind, _, text = header.partition(" ")
-        if kind.lower() != "bearer":
-            raise NotAuthenticated("the Authorization header must be: Bearer <token>")
-        return await access.authenticate_token(text.strip(), request_id), None
+    text = bearer(connection)
+    if text is not None:
+        owner = await access.authenticate_token(text, request_id)
+        note_known(connection.scope)
+        return owner, None
     cookie = connection.cookies.get(cookie_name(connection))
     if cookie is None:
         raise NotAuthenticated("no token came with the request", hint="send Authorization: Bearer <token>")
     session = await access.authenticate_session(cookie, request_id)
+    note_known(connection.scope)
     return session.actor, session
 
 

@@ -1,8 +1,8 @@
 """What holds for every request before any route is looked at, and for every answer.
 
-Before: a request id; the Host header must name this server (a foreign name that resolves to our address would let
-another site's page read us); no token in the address. After: the headers that keep browsers from guessing, framing,
-or running anything that is not ours.
+Before: a request id; not too many of them; the Host header must name this server (a foreign name that resolves to our
+address would let another site's page read us); no token in the address. After: the headers that keep browsers from
+guessing, framing, or running anything that is not ours.
 """
 
 import ipaddress
@@ -16,7 +16,8 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rota.core.errors import NotAuthenticated
+from rota.core.errors import NotAuthenticated, RotaError
+from rota.server.api.limits import Limiter
 from rota.server.api.problems import WrongHost, problem_response
 from rota.server.api.services import ApiSettings
 
@@ -47,8 +48,9 @@ def request_id_of(scope: Scope) -> str:
 class Guard:
     """The outermost ASGI application."""
 
-    def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ApiSettings, limits: Limiter) -> None:
         self._app = app
+        self._limits = limits
         self._names = _LOOPBACK | {name.lower() for name in (settings.host, *settings.hosts)}
         self._any_address = settings.host in _WILDCARDS
         self._always = {**_HEADERS}
@@ -57,8 +59,8 @@ class Guard:
         self._date: tuple[int, str] = (0, "")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check, pass on, and add what every answer carries."""
-        if scope["type"] != "http":
+        """Check, pass on, and add what every answer carries. A WebSocket is refused by an answer, too."""
+        if scope["type"] not in ("http", "websocket"):
             return
         headers = Headers(scope=scope)
         offered = headers.get("x-request-id", "")
@@ -66,29 +68,38 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                self._limits.note(scope, headers, message["status"])
                 answer = MutableHeaders(scope=message)
                 for name, value in self._always.items():
                     answer.setdefault(name, value)
                 answer.setdefault("cache-control", "no-store")
                 answer["x-request-id"] = request_id
                 answer["date"] = self._today()
+            elif message["type"] == "websocket.accept":
+                self._limits.note(scope, headers, 101)
             await send(message)
 
-        if not self._is_ours(headers.get("host", "")):
-            error = WrongHost(
-                "the Host header names another server",
-                hint="call it by its address, or list the name under allowed_hosts in rota.toml",
-            )
+        try:
+            self._check(scope, headers)
+        except RotaError as error:
             await problem_response(error, request_id)(scope, receive, send_guarded)
-        elif _has_token(scope.get("query_string", b"")):
-            refused = NotAuthenticated(
+        else:
+            await self._app(scope, receive, send_guarded)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raise what keeps a request out before any route is looked at."""
+        self._limits.check(scope, headers)
+        if not self._is_ours(headers.get("host", "")):
+            raise WrongHost(
+                "the Host header names another server",
+                hint="call it by its address, or list the name under allowed_hosts in its settings",
+            )
+        if _has_token(scope.get("query_string", b"")):
+            raise NotAuthenticated(
                 "tokens in an address are refused: addresses end up in logs and histories",
                 hint="send Authorization: Bearer <token>, and revoke this token",
             )
-            await problem_response(refused, request_id)(scope, receive, send_guarded)
-        else:
-            await self._app(scope, receive, send_guarded)
 
     def _is_ours(self, host: str) -> bool:
         name = re.sub(r":[0-9]{1,5}$", "", host.strip().lower())

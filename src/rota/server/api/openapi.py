@@ -17,6 +17,8 @@ _WORDS: Final = {
     412: "the job has another revision than If-Match says",
     413: "the body is too large",
     415: "the body is of another kind",
+    426: "the connection must become a WebSocket",
+    429: "too many; Retry-After says when to come again",
     422: "the request cannot be honoured as it stands",
     503: "the store cannot be reached; it was done whole, or not at all: try again, with the same Idempotency-Key",
 }
@@ -124,7 +126,7 @@ def _responses(route: Route[Any, Any], by_type: dict[str, Any]) -> dict[str, Any
     good: dict[str, Any] = {"description": "done"}
     if route.answer is not None:
         good["content"] = {route.media_type: {"schema": by_type[str(route.answer)]}}
-    elif route.status != 204:
+    elif route.status not in (101, 204):
         good["content"] = {route.media_type: {"schema": {"type": "string"}}}
     responses = {str(status): good for status in sorted({route.status, *_also_good(route)})}
     for status in sorted({*route.errors, *_always(route)}):
@@ -146,7 +148,7 @@ def _also_good(route: Route[Any, Any]) -> set[int]:
 
 def _always(route: Route[Any, Any]) -> set[int]:
     """The errors any such route can answer with."""
-    statuses = {422, 503}
+    statuses = {422, 429, 503}
     if route.permission != "public":
         statuses |= {401, 403}
     if route.has_body or route.method in ("POST", "PUT", "DELETE"):

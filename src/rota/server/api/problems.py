@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem+json: code, what happened, what to do, and the request's id; never a traceback."""
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -42,6 +43,12 @@ class WrongHost(RotaError):
     code: ClassVar[str] = "WRONG_HOST"
 
 
+class Busy(RotaError):
+    """There is too much of this at the moment; `after` says in how many seconds to come again."""
+
+    code: ClassVar[str] = "TOO_MANY"
+
+
 class RevisionMoved(Conflict):
     """The job has another revision than If-Match says."""
 
@@ -63,6 +70,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _STATUS: Final[tuple[tuple[type[RotaError], int], ...]] = (
+    (Busy, 429),
     (NotFound, 404),
     (NoSuchMethod, 405),
     (RevisionMoved, 412),
@@ -77,11 +85,13 @@ _STATUS: Final[tuple[tuple[type[RotaError], int], ...]] = (
     (Fenced, 503),
     (Invalid, 422),
 )
+_STATUS_OF_CODE: Final = {"UPGRADE_REQUIRED": 426, "SECRET_KEY": 409}  # errors that are made elsewhere
 
 
 def status_of(error: RotaError) -> int:
     """The HTTP status an error is answered with."""
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    usual = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    return _STATUS_OF_CODE.get(error.code, usual)
 
 
 def problem_of(error: RotaError, request_id: str) -> Problem:
@@ -111,6 +121,10 @@ def problem_response(error: RotaError, request_id: str) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="rota"'
     if problem.status == 503:
         headers["Retry-After"] = "1"
+    if isinstance(error, Busy):
+        headers["Retry-After"] = str(max(1, math.ceil(error.facts.get("after", 1))))
+    if problem.status == 426:
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     if isinstance(error, NoSuchMethod):
         headers["Allow"] = str(error.facts.get("allow", ""))
     return Response(msgspec.json.encode(problem), problem.status, headers, media_type=MEDIA_TYPE)

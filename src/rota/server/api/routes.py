@@ -18,7 +18,7 @@ from rota.server.api.services import ApiServices
 PREFIX: Final = "/api/v1"
 BODY_LIMIT: Final = 1024 * 1024
 BATCH_LIMIT: Final = 32 * 1024 * 1024
-PERMISSIONS: Final = ("public", "read", "write", "admin", "metrics")
+PERMISSIONS: Final = ("public", "read", "write", "admin", "metrics", "worker", "join")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -88,6 +88,7 @@ class Route(Generic[P, B]):
     body_limit: int = BODY_LIMIT
     errors: tuple[int, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)  # name → what it does, for the documentation
+    is_websocket: bool = False  # then the handler only answers requests that do not ask for an upgrade
     remembered: bool = True  # whether an Idempotency-Key keeps the answer; not where it holds a credential
 
     @property

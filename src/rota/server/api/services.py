@@ -9,15 +9,24 @@ from rota.clock import Clock
 from rota.core.model import Value
 from rota.events import Emit
 from rota.server.access import AccessControl
+from rota.server.admission import Identity
+from rota.server.api.limits import Limiter
 from rota.server.commands import Commands
+from rota.server.enrolment import Enrolment
 from rota.server.hints import Hints
 from rota.server.queries.service import Queries
 from rota.server.secrets import Vault
+from rota.server.token_watch import TokenWatch
 from rota.store.bundle import Store
+from rota.wire.channel import ServerChannel
 
 
 async def _nothing_wrong() -> list[str]:
     return []
+
+
+async def _no_workers(channel: ServerChannel, identity: Identity) -> None:
+    """Where there is no server behind the API."""
 
 
 class ApiSettings(Value):
@@ -45,5 +54,9 @@ class ApiServices:
     settings: ApiSettings
     metrics: CollectorRegistry
     emit: Emit
+    enrolment: Enrolment
+    watch: TokenWatch
+    limits: Limiter
+    serve_worker: Callable[[ServerChannel, Identity], Awaitable[None]] = _no_workers
     health: Callable[[], Awaitable[list[str]]] = _nothing_wrong
     wake: Callable[[], None] = field(default=lambda: None)  # there may be notices to send

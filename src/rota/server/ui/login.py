@@ -32,7 +32,7 @@ async def show_login(request: Request, services: ApiServices) -> Response:
 async def log_in(request: Request, services: ApiServices) -> Response:
     """Take the code and open a session."""
     check_origin(request)
-    form = await read_form(request)
+    form = await read_form(request, services)
     code, after = _code_of(form.get("code", "")), local_path(form.get("next", ""))
     try:
         session = await services.access.redeem_code(code)
@@ -53,7 +53,7 @@ async def log_in(request: Request, services: ApiServices) -> Response:
 async def log_out(request: Request, services: ApiServices) -> Response:
     """End the session, on the server and in the browser."""
     check_origin(request)
-    form = await read_form(request)
+    form = await read_form(request, services)
     _, session = await identify(request, services.access, "")
     if session is not None:
         check_csrf(form.get("csrf", ""), session)
@@ -63,9 +63,10 @@ async def log_out(request: Request, services: ApiServices) -> Response:
     return response
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(request: Request, services: ApiServices) -> dict[str, str]:
     """The fields of a small form."""
-    raw = await read_body(request, _LARGEST_FORM)
+    with services.limits.body() as share:
+        raw = await read_body(request, _LARGEST_FORM, share)
     return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
 
 

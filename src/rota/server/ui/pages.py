@@ -21,6 +21,7 @@ from rota.events import RequestFailed
 from rota.server.access import Session, authorize
 from rota.server.api.administration import audit_view
 from rota.server.api.gate import identify
+from rota.server.api.limits import note_turned_away
 from rota.server.api.middleware import request_id_of
 from rota.server.api.problems import NoSuchMethod, problem_of
 from rota.server.api.services import ApiServices
@@ -188,6 +189,7 @@ class PublicEndpoint:
                 raise NoSuchMethod(f"{request.method[:20]} is not possible here", hint=f"use {allowed}", allow=allowed)
             response = await handler(request, self._services)
         except NotAuthenticated:
+            note_turned_away(scope)
             response = RedirectResponse("/login", 303)
         except RotaError as error:
             response = error_page(self._services, error, None, request_id_of(scope))
@@ -206,6 +208,7 @@ async def _signed_in(request: Request, services: ApiServices) -> Visit:
 
 
 def _to_login(request: Request) -> Response:
+    note_turned_away(request.scope)
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     login_url = f"/login?next={quote(target)}"
     if request.headers.get("hx-request"):

@@ -32,7 +32,7 @@ class PostgresAccess:
         self._verbs = verbs
 
     async def put_token(self, token: TokenRecord, audit: AuditEntry | None = None) -> None:
-        """Insert or update a token by id."""
+        """Insert or update a token by id; no end of one is undone."""
         await self._verbs.rows(SQL["put_token"], token_row(token), _entries(audit))
 
     async def use_token(self, digest: bytes, made: TokenRecord, now: datetime, audit: AuditEntry) -> bool:
@@ -41,11 +41,13 @@ class PostgresAccess:
 
     async def find_token(self, digest: bytes) -> TokenRecord | None:
         """The token of this digest, revoked and expired ones included."""
-        return _token(await self._verbs.row(SQL["token_by_digest"], digest))
+        row = await self._verbs.row(SQL["token_by_digest"], digest)
+        return None if row is None else token_from_row(row)
 
-    async def get_token(self, token_id: str) -> TokenRecord | None:
-        """The token of this id."""
-        return _token(await self._verbs.row(SQL["token_by_id"], token_id))
+    async def get_tokens(self, ids: Sequence[str]) -> dict[str, TokenRecord]:
+        """The tokens of these ids, by id."""
+        found = map(token_from_row, await self._verbs.rows(SQL["tokens_by_id"], list(ids)))
+        return {token.id: token for token in found}
 
     async def tokens(self) -> list[TokenRecord]:
         """All tokens, newest first."""
@@ -101,11 +103,6 @@ class PostgresAccess:
 
 def _entries(audit: AuditEntry | None) -> list[Row]:
     return [] if audit is None else [audit_row(audit)]
-
-
-def _token(row: Row | None) -> TokenRecord | None:
-    """The token of a row, if there is one."""
-    return None if row is None else token_from_row(row)
 
 
 def _login(row: Row | None) -> LoginRecord | None:

@@ -34,7 +34,7 @@ class SqliteAccess:
         self._database = database
 
     async def put_token(self, token: TokenRecord, audit: AuditEntry | None = None) -> None:
-        """Insert or update a token by id."""
+        """Insert or update a token by id; no end of one is undone."""
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(SQL["put_token"], token_row(token))
@@ -58,11 +58,21 @@ class SqliteAccess:
 
     async def find_token(self, digest: bytes) -> TokenRecord | None:
         """The token of this digest, revoked and expired ones included."""
-        return await self._token("token_by_digest", digest)
 
-    async def get_token(self, token_id: str) -> TokenRecord | None:
-        """The token of this id."""
-        return await self._token("token_by_id", token_id)
+        def read(connection: sqlite3.Connection) -> TokenRecord | None:
+            row = connection.execute(SQL["token_by_digest"], (digest,)).fetchone()
+            return None if row is None else token_from_row(row)
+
+        return await self._database.read(read)
+
+    async def get_tokens(self, ids: Sequence[str]) -> dict[str, TokenRecord]:
+        """The tokens of these ids, by id."""
+
+        def read(connection: sqlite3.Connection) -> dict[str, TokenRecord]:
+            found = map(token_from_row, connection.execute(SQL["tokens_by_id"], (ids_json(ids),)))
+            return {token.id: token for token in found}
+
+        return await self._database.read(read)
 
     async def tokens(self) -> list[TokenRecord]:
         """All tokens, newest first."""
@@ -150,15 +160,6 @@ class SqliteAccess:
         return await self._database.read(
             lambda connection: [audit_from_row(row) for row in connection.execute(SQL["audit_trail"], (limit,))]
         )
-
-    async def _token(self, statement: str, key: bytes | str) -> TokenRecord | None:
-        """The one token a statement finds."""
-
-        def read(connection: sqlite3.Connection) -> TokenRecord | None:
-            row = connection.execute(SQL[statement], (key,)).fetchone()
-            return None if row is None else token_from_row(row)
-
-        return await self._database.read(read)
 
 
 def _entries(audit: AuditEntry | None) -> list[AuditEntry]:

@@ -152,6 +152,7 @@ $$;
 
 -- ── access ──────────────────────────────────────────────────────────────────────────────────────────────
 
+-- What is written may have been read a moment ago: a revocation or a use that came in between stays.
 CREATE FUNCTION rota_put_token_1(p_token token_row_1, p_audit audit_row_1[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -163,8 +164,9 @@ BEGIN
     )
     ON CONFLICT (id) DO UPDATE SET
         digest = excluded.digest, name = excluded.name, scopes = excluded.scopes, created = excluded.created,
-        expires = excluded.expires, last_used = excluded.last_used, revoked = excluded.revoked,
-        worker = excluded.worker, uses = excluded.uses, labels = excluded.labels;
+        expires = excluded.expires, last_used = greatest(tokens.last_used, excluded.last_used),
+        revoked = coalesce(tokens.revoked, excluded.revoked), worker = excluded.worker,
+        uses = least(tokens.uses, excluded.uses), labels = excluded.labels;
     PERFORM rota_add_audit_1(p_audit);
 END
 $$;

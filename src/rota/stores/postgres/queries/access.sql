@@ -8,8 +8,9 @@ SELECT rota_use_token_1($1, $2, $3, $4);
 SELECT id, digest, name, scopes, created, expires, last_used, revoked, worker, uses, labels FROM tokens
 WHERE digest = $1;
 
--- name: token_by_id
-SELECT id, digest, name, scopes, created, expires, last_used, revoked, worker, uses, labels FROM tokens WHERE id = $1;
+-- name: tokens_by_id
+SELECT id, digest, name, scopes, created, expires, last_used, revoked, worker, uses, labels FROM tokens
+WHERE id = ANY ($1::text[]);
 
 -- name: tokens
 SELECT id, digest, name, scopes, created, expires, last_used, revoked, worker, uses, labels FROM tokens

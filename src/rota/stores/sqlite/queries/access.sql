@@ -1,10 +1,12 @@
 -- name: put_token
+-- What is written may have been read a moment ago: a revocation or a use that came in between stays.
 INSERT INTO tokens (id, digest, name, scopes, created, expires, last_used, revoked, worker, uses, labels)
 VALUES (?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (id) DO UPDATE SET
     digest = excluded.digest, name = excluded.name, scopes = excluded.scopes, created = excluded.created,
-    expires = excluded.expires, last_used = excluded.last_used, revoked = excluded.revoked, worker = excluded.worker,
-    uses = excluded.uses, labels = excluded.labels;
+    expires = excluded.expires, last_used = max(coalesce(last_used, excluded.last_used), coalesce(excluded.last_used, last_used)),
+    revoked = coalesce(revoked, excluded.revoked), worker = excluded.worker,
+    uses = min(coalesce(uses, excluded.uses), coalesce(excluded.uses, uses)), labels = excluded.labels;
 
 -- name: use_token
 UPDATE tokens SET uses = uses - 1, last_used = ?2
@@ -16,8 +18,8 @@ UPDATE tokens SET revoked = ?2 WHERE worker = ?1 AND revoked IS NULL;
 -- name: token_by_digest
 SELECT * FROM tokens WHERE digest = ?1;
 
--- name: token_by_id
-SELECT * FROM tokens WHERE id = ?1;
+-- name: tokens_by_id
+SELECT * FROM tokens WHERE id IN (SELECT value FROM json_each(?1));
 
 -- name: tokens
 SELECT * FROM tokens ORDER BY created DESC, id;
