@@ -1,8 +1,11 @@
 """The hub of live hints: coalescing, going on after a break, ending."""
 
 import asyncio
+from collections.abc import Iterable
 
 from rota.server.hints import Hints
+from rota.server.whispers import Whispers
+from rota.store.signals import Listener
 
 
 async def test_a_burst_is_told_once_and_then_again_after_a_second() -> None:
@@ -63,3 +66,55 @@ async def test_closing_ends_all_streams() -> None:
     await asyncio.sleep(0)
     hints.close()
     assert await asyncio.gather(*waiting) == [None, None, None]
+
+
+async def test_servers_tell_each_other_s_pages() -> None:
+    here, there = Hints(), Hints()
+    here.tell_others = there.hear
+    changes = there.subscribe(["run:1", "jobs"])
+    changed = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+    here.publish("run:1")
+    assert await changed == {"run:1"}
+    position = there.position
+    changed = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0)
+    there.forget()
+    assert "jobs" in await changed
+    assert there.missed(position, frozenset({"jobs"})) is None
+    there.close()
+
+
+class Wire:
+    """What one server says, the other hears at once."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, ...]] = []
+        self.listeners: list[Listener] = []
+
+    def publish(self, topics: Iterable[str]) -> None:
+        self.said.append(tuple(topics))
+        for listener in self.listeners:
+            listener(self.said[-1])
+
+    def subscribe(self, listener: Listener) -> None:
+        self.listeners.append(listener)
+
+
+async def test_a_flood_of_hints_is_one_word_and_wakes_no_loop() -> None:
+    wire, woken, hints = Wire(), list[str](), Hints()
+    whispers = Whispers(wire)
+    whispers.listen("~work", lambda: woken.append("work"))
+    whispers.on_hint, whispers.on_missed = hints.hear, hints.forget
+    position = hints.position
+    for number in range(5):
+        whispers.hint(f"run:{number}")
+    await asyncio.sleep(0.2)
+    assert wire.said == [tuple(f"run:{number}" for number in range(5))]
+    assert hints.missed(position, frozenset({"run:3"})) == {"run:3"}
+    for number in range(10_000):
+        whispers.hint(f"run:{number}")
+    await asyncio.sleep(0.2)
+    assert [len(topics) for topics in wire.said] == [5, 1]
+    assert hints.missed(position, frozenset({"run:3"})) is None
+    assert woken == []

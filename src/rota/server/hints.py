@@ -8,7 +8,7 @@ that a stream which breaks for a moment goes on where it stopped; an older posit
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final
 
 _REMEMBERED: Final = 4096
@@ -25,6 +25,7 @@ class Hints:
         self._newest: deque[tuple[int, str]] = deque(maxlen=_REMEMBERED)
         self._subscriptions: set[Subscription] = set()
         self._closed = False
+        self.tell_others: Callable[[str], None] = lambda topic: None  # servers whose pages may show it, too
 
     @property
     def position(self) -> str:
@@ -38,10 +39,22 @@ class Hints:
 
     def publish(self, topic: str) -> None:
         """Say that what `topic` stands for has changed."""
+        self.hear(topic)
+        self.tell_others(topic)
+
+    def hear(self, topic: str) -> None:
+        """What `topic` stands for has changed at another server."""
         self._sequence += 1
         self._newest.append((self._sequence, topic))
         for subscription in self._subscriptions:
             subscription.note(topic)
+
+    def forget(self) -> None:
+        """Hints of others may have been lost: everything may have changed, and no older position is known."""
+        self._epoch = secrets.token_hex(4)
+        self._newest.clear()
+        for subscription in self._subscriptions:
+            subscription.note_all()
 
     def missed(self, position: str, topics: frozenset[str]) -> set[str] | None:
         """What was published after `position` on `topics`; None when that is not known any more."""
@@ -88,6 +101,11 @@ class Subscription:
         if topic in self._topics:
             self._pending.add(topic)
             self._wakeup.set()
+
+    def note_all(self) -> None:
+        """Anything may have been published."""
+        self._pending |= self._topics
+        self._wakeup.set()
 
     def end(self) -> None:
         """Tell the listener that nothing will come any more."""

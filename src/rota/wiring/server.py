@@ -47,7 +47,9 @@ async def _serve(settings: ServerSettings, say: Say) -> int:
     tls = make_tls(settings)
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(bind(settings.host, settings.port))
-        opened = await stack.enter_async_context(open_store(settings.database))
+        opened = await stack.enter_async_context(
+            open_store(settings.database, lambda warning: say(f"! database   {warning}"))
+        )
         process = make_process(settings, opened.clock)
         say(f"✓ database   {settings.database.shown}")
         access, watch = make_access(opened.store, process)
@@ -97,8 +99,18 @@ def _server(settings: ServerSettings, site: Site, opened: OpenStore, process: Pr
         rng=SystemRandom(),
         emit=process.emit,
     )
-    channels = make_channels(settings.channels)
-    server.add(Alerter(opened.store, channels, process.clock, process.emit, settings.public_url or ""))
+    server.whispers.on_hint, server.whispers.on_missed = site.hints.hear, site.hints.forget
+    site.hints.tell_others = server.whispers.hint
+    server.add(
+        Alerter(
+            opened.store,
+            make_channels(settings.channels),
+            process.clock,
+            process.emit,
+            settings.public_url or "",
+            leads=server.leads_singletons,
+        )
+    )
     server.add(site.watch)
     return server
 

@@ -12,9 +12,11 @@ from rota.server.folder import DataFolder
 from rota.server.leaseholder import Follow
 from rota.settings.database import DatabaseUrl
 from rota.store.bundle import Store
+from rota.stores.postgres import open_postgres
 from rota.stores.sqlite import open_sqlite
 
-Open = Callable[[DatabaseUrl, Clock], AbstractAsyncContextManager[Store]]
+Warn = Callable[[str], None]
+Open = Callable[[DatabaseUrl, Clock, Warn], AbstractAsyncContextManager[Store]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class OpenStore:
 
 
 @contextlib.asynccontextmanager
-async def _sqlite(url: DatabaseUrl, clock: Clock) -> AsyncIterator[Store]:
+async def _sqlite(url: DatabaseUrl, clock: Clock, warn: Warn) -> AsyncIterator[Store]:
     """The file, held by this process alone from here on; made where it is missing."""
     path = url.path.absolute()
     with DataFolder(path.parent):
@@ -38,20 +40,34 @@ async def _sqlite(url: DatabaseUrl, clock: Clock) -> AsyncIterator[Store]:
             await store.close()
 
 
+@contextlib.asynccontextmanager
+async def _postgres(url: DatabaseUrl, clock: Clock, warn: Warn) -> AsyncIterator[Store]:
+    """The database, shared with other servers; an empty one is prepared."""
+    store = await open_postgres(url.reveal(), warn=warn)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 OPENERS: Final[Mapping[str, Open]] = {
+    "postgresql": _postgres,
     "sqlite": _sqlite,
 }
 
 
 @contextlib.asynccontextmanager
-async def open_store(url: DatabaseUrl) -> AsyncIterator[OpenStore]:
-    """The store at this address. One that is embedded has the clock of its process, any other has its own."""
+async def open_store(url: DatabaseUrl, warn: Warn = lambda warning: None) -> AsyncIterator[OpenStore]:
+    """The store at this address. One that is embedded has the clock of its process, any other has its own.
+
+    `warn` is given what the operator should know of it.
+    """
     opener = OPENERS.get(url.scheme)
     if opener is None:
         raise StoreUnusable(f"{url.scheme} is not known here", hint=f"known: {', '.join(OPENERS)}")
     clock = FollowingClock()
     plain = SystemClock()
-    async with opener(url, plain) as store:
+    async with opener(url, plain, warn) as store:
         if store.embedded:
             yield OpenStore(store=store, clock=plain, follow=lambda asked, answered, told: None)
         else:
