@@ -3,6 +3,7 @@
 | event            | level   | metric                                                                     |
 |------------------|---------|----------------------------------------------------------------------------|
 | JobsPlanned      | debug   | rota_runs_planned_total, rota_gaps_total, rota_planner_lag_seconds         |
+| LeaseRenewed     | debug   |                                                                            |
 | RunsAssigned     | debug   | rota_runs_assigned_total                                                   |
 | RunEnded         | info ¹  | rota_runs_ended_total{state}, rota_run_seconds, rota_run_wait_seconds      |
 | RunRequeued      | info    | rota_runs_requeued_total                                                   |
@@ -37,6 +38,7 @@ from rota.events import (
     Event,
     JobsPlanned,
     JoinRefused,
+    LeaseRenewed,
     LoopFailed,
     NoticeFailed,
     NoticeSent,
@@ -53,6 +55,7 @@ from rota.events import (
 
 _LEVELS: Final[dict[type[Event], int]] = {
     JobsPlanned: logging.DEBUG,
+    LeaseRenewed: logging.DEBUG,
     RunsAssigned: logging.DEBUG,
     RequestLimited: logging.DEBUG,
     ClientLimited: logging.WARNING,

@@ -308,6 +308,11 @@ async def test_the_last_run_of_a_job(store: Store) -> None:
     assert await store.views.last_run(job, (RunState.SUCCEEDED,)) == runs["good"]
     assert await store.views.last_run(job, (RunState.LOST, RunState.FAILED)) == runs["lost"]
     assert await store.views.last_run(job, (RunState.TIMED_OUT,)) is None
+    by = runs["queued"].due
+    assert await store.views.last_run(job, due_by=by) == runs["queued"]
+    before = await store.views.last_run(job, due_by=by - timedelta(microseconds=1))
+    assert before is not None
+    assert before.due < by
     assert await store.views.last_run(make_job("web/nobody").id) is None
 
 

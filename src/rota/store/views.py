@@ -101,8 +101,10 @@ class Views(Protocol):
     ) -> tuple[list[Run | Gap], tuple[str, ...] | None]:
         """Runs with trigger `schedule` and gaps of a job with since ≤ due ≤ until (gaps that overlap it), by time."""
 
-    async def last_run(self, job: JobId, states: tuple[RunState, ...] | None = None) -> Run | None:
-        """The newest run of a job by due (of these states, when given), unfinished ones included."""
+    async def last_run(
+        self, job: JobId, states: tuple[RunState, ...] | None = None, due_by: datetime | None = None
+    ) -> Run | None:
+        """The newest run of a job by due (of these states, due by then, when given), unfinished ones included."""
 
     async def run_at(self, job: JobId, moment: datetime) -> Run | Gap | None:
         """The scheduled run whose due or nominal is exactly `moment`, else the gap that covers it."""

@@ -46,7 +46,8 @@ async def resolve_run(store: Store, reference: str, now: datetime) -> Run:
     job = await find_job(store, full_name, deleted=True)
     which = which if separator else "latest"
     if which in ("latest", "last"):
-        run = await store.views.last_run(job.id)
+        planned_ahead = await store.views.last_run(job.id)
+        run = await store.views.last_run(job.id, due_by=now) or planned_ahead
     elif which == "last-failed":
         run = await store.views.last_run(job.id, FAILED_STATES)
     else:

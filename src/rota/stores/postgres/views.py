@@ -99,10 +99,14 @@ class PostgresViews:
         key = entries[limit - 1][0] if len(entries) > limit > 0 else None
         return [entry for _, entry in entries[:limit]], None if key is None else (str(key[0]), str(key[1]), key[2])
 
-    async def last_run(self, job: JobId, states: tuple[RunState, ...] | None = None) -> Run | None:
+    async def last_run(
+        self, job: JobId, states: tuple[RunState, ...] | None = None, due_by: datetime | None = None
+    ) -> Run | None:
         """The newest run of a job by due."""
         wanted = states or ()
         conditions = _of_job(job)
+        if due_by is not None:
+            conditions.add("run.due <= ?", to_micros(due_by))
         add_states(conditions, wanted)
         return _first(await self._runs(conditions, NEWEST, 1, wanted))
 
