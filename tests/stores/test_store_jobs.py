@@ -154,6 +154,21 @@ async def test_an_apply_brings_its_runs_gaps_changes_counters_and_notices(store:
     assert await store.alerts.recent(5) == [make_notice("n1")]
 
 
+async def test_an_apply_asks_back_a_run_that_is_with_a_worker(store: Store) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run = make_run(job)
+    await store.runs.create([run])
+    await store.sessions.connect(make_worker())
+    held = starting(run)
+    await store.runs.assign([RunChange(run=held)], {"w1": 1})
+    asked = replace(held, withdrawn=Reason(code="PAUSED", params={"by": "ann"}), version=held.version + 1)
+    paused = replace(job, version=2, pause=Pause(since=NOON, by="ann"))
+    await store.jobs.apply([JobWrite(job=paused, expected_version=1, changes=(RunChange(run=asked),))], [])
+    assert await store.runs.get([run.id]) == {run.id: asked}
+    assert await store.held.asked() == [asked]
+
+
 async def test_a_conflict_leaves_nothing_of_the_whole_apply(store: Store) -> None:
     job, fresh = make_job(), make_job("web/fresh")
     await add_jobs(store, job)

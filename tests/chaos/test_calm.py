@@ -1,0 +1,21 @@
+"""Several servers and workers over PostgreSQL, and nothing goes wrong."""
+
+import pytest
+from tests.chaos import load
+from tests.chaos.conftest import Begin
+from tests.chaos.verdict import table
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_calm_life(begin: Begin) -> None:
+    life = begin(servers=2, workers=2)
+    life.history.asks_in_vain = False  # no worker is out of reach: what is paused does not start any more
+    life.work(load.few(life.folder))
+    life.go_on(10.0)
+    verdict = life.judge(within=10.0)
+    print("\n".join(table(verdict.tallies, verdict.total)))
+    assert not verdict.violations, "\n".join(verdict.violations)
+    assert {event.job for event in life.history.events} == set(life.history.jobs)
+    assert all(len(row.attempts) <= 1 for row in life.history.rows), "an attempt was lost though nothing happened"
+    assert sum(life.machines.leaders().values()) == 64
