@@ -19,6 +19,7 @@ from tests.history import processes
 from tests.history.processes import Process
 
 READY_SECONDS: Final = 60.0
+SHARDS: Final = 64
 
 
 @dataclass(kw_only=True)
@@ -173,18 +174,36 @@ class Machines:
         parts = [machine.running for machine in (*self.servers, *self.workers)]
         return [event for part in parts for event in self.events(part, name)]
 
-    def leaders(self) -> dict[str, int]:
-        """How many shards each server says that it leads."""
-        led: dict[str, int] = {}
-        for server in self.servers:
-            shards: set[int] = set()
-            for line in server.running.said.splitlines():
-                if line.startswith("{") and '"Shards' in line:
-                    entry = json.loads(line)
-                    change = set(json.loads(entry["shards"].replace("(", "[").replace(",)", "]").replace(")", "]")))
-                    shards = shards | change if entry["event"] == "ShardsTaken" else shards - change
-            led[server.name] = len(shards)
-        return led
+    def led(self, server: ServerMachine) -> int:
+        """How many shards its present process says that it leads."""
+        shards: set[int] = set()
+        process = ""
+        for line in server.running.said.splitlines():
+            if not line.startswith("{") or '"Shards' not in line:
+                continue
+            entry = json.loads(line)
+            if entry["server"] != process:
+                process, shards = entry["server"], set()
+            change = {int(number) for number in entry["shards"].strip("(,)").split(",")}
+            shards = shards | change if entry["event"] == "ShardsTaken" else shards - change
+        return len(shards)
+
+    def until_led_by(self, servers: list[ServerMachine], seconds: float = 30.0) -> None:
+        """Wait until these servers lead all shards between them, each some."""
+        until(
+            lambda: sum(map(self.led, servers)) >= SHARDS and all(map(self.led, servers)),
+            lambda: f"shards are led so: { ({one.name: self.led(one) for one in servers}) }",
+            seconds,
+        )
+
+    def sessions(self, server: ServerMachine) -> list[WorkerMachine]:
+        """The workers whose newest session is with this server."""
+        newest = {}
+        for worker in self.workers:
+            reached = self.events(worker.running, "ServerReached")
+            newest[worker.name] = reached[-1]["server"] if reached else ""
+        started = self.events(server.running, "ServerStarted")
+        return [worker for worker in self.workers if started and newest[worker.name] == started[-1]["server"]]
 
     # ── freezing ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -30,6 +30,10 @@ class StatementWay(ScriptedWay):
         self.held = 0  # statements that wait here
         self._let_go = asyncio.Event()
 
+    def hold_back(self, verb: str) -> None:
+        """Hold the statements of this verb from now on."""
+        self.holds = lambda found: found == verb
+
     def let_go(self) -> None:
         """Pass on what is held, and hold nothing more."""
         self.holds = lambda verb: False

@@ -1,6 +1,7 @@
 """The verdict about a life: what the checker says, and a table of what each harm did."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -63,6 +64,38 @@ class Verdict:
     def tally(self, name: str) -> Tally:
         """That of the phase with this name."""
         return next(tally for tally in self.tallies if tally.name == name)
+
+    def story(self, most: int = 3) -> str:
+        """The violations, and of the first jobs they are about all that was done and seen, in order."""
+        lines = self.violations[:20]
+        about = [name for name in self._history.jobs if any(one.startswith(f"{name}:") for one in self.violations)]
+        for name in about[:most]:
+            lines += [f"── {name}", *(f"{moment.time()}  {what}" for moment, what in sorted(self._told(name)))]
+        return "\n".join(lines)
+
+    def _told(self, name: str) -> Iterator[tuple[datetime, str]]:
+        """Everything about one job."""
+        job = self._history.jobs[name]
+        for definition in job.definitions:
+            yield definition.window.asked, f"asked: {definition.expression}"
+            yield definition.window.answered, f"answered: {definition.expression}"
+        for pause, resume in job.pauses:
+            for window, what in ((pause, "pause"), (resume, "resume")):
+                if window is not None:
+                    yield window.asked, f"asked: {what}"
+                    yield window.answered, f"answered: {what}"
+        for row in self._history.rows:
+            if row.job == name:
+                yield row.due, f"due: run {row.id[9:18]} {row.trigger}, {row.state}, attempts {row.attempts}"
+        for gap in self._history.gaps:
+            if gap.job == name:
+                yield gap.after, f"gap of {gap.count} until {gap.until.time()}"
+        for event in self._history.events:
+            if event.job == name:
+                yield (
+                    self._epoch + timedelta(seconds=event.uptime),
+                    f"{event.kind}: run {event.run[9:18]} {event.fence}",
+                )
 
     def _count(self) -> list[Tally]:
         tallies = [Tally(name=phase.name) for phase in self._phases]

@@ -23,7 +23,9 @@ def collect(pages: Pages, history: History, since: datetime) -> None:
             else:
                 after, until = datetime.fromisoformat(item["from"]), datetime.fromisoformat(item["until"])
                 history.gaps.append(GapRow(job=name, after=after, until=until, count=item["count"]))
-    assert sorted(in_ledgers) == sorted(scheduled), "ledgers and the list of runs disagree"
+    apart = set(in_ledgers) ^ scheduled
+    assert not apart, f"ledgers and the list of runs disagree about {[row for row in history.rows if row.id in apart]}"
+    assert len(in_ledgers) == len(scheduled), "a ledger shows a run twice"
 
 
 def _row(item: dict[str, Any]) -> Row:

@@ -62,18 +62,25 @@ def starts_match_instants(history: History, epoch: datetime, within: timedelta) 
         if name in by_hand:
             continue
         must, may = instants(job, history.until, history.clock_error)
-        dues = sorted(must | may | (_asked_back(job) if history.asks_in_vain else set()))
-        windows = [((due - EARLY - epoch).total_seconds(), (due + within - epoch).total_seconds()) for due in dues]
-        left, extra = match(windows, starts[name])
+        begun = starts[name]
+        possible = must | may | (_asked_back(job) if history.asks_in_vain else set())
+        # Whatever must be there is matched without what may be: an assignment that does well by both sides exists
+        # where one exists for each (Mendelsohn and Dulmage).
+        _, extra = match(_windows(sorted(possible), epoch, within), begun)
+        left, _ = match(_windows(sorted(must), epoch, within), begun)
         for index in extra:
-            moment = epoch + timedelta(seconds=starts[name][index])
+            moment = epoch + timedelta(seconds=begun[index])
             yield f"{name}: a start at {moment.astimezone(UTC).time()} is that of no instant"
-        unmatched = [dues[index] for index in left if dues[index] in must]
+        unmatched = [sorted(must)[index] for index in left]
         if len(unmatched) > excused[name]:
             yield (
                 f"{name}: {len(unmatched)} instants have no start within {within.total_seconds():g} s, but only "
                 f"{excused[name]} were told not to run; the first: {unmatched[0]}"
             )
+
+
+def _windows(dues: list[datetime], epoch: datetime, within: timedelta) -> list[tuple[float, float]]:
+    return [((due - EARLY - epoch).total_seconds(), (due + within - epoch).total_seconds()) for due in dues]
 
 
 def _asked_back(job: JobHistory) -> set[datetime]:

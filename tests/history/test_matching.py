@@ -60,6 +60,15 @@ def history(*started: float, skipped: int = 0) -> History:
     return found
 
 
+def test_what_may_have_run_takes_no_start_from_what_must() -> None:
+    found = history(2.05, 3.05, 4.05)
+    found.jobs["m/second"].definitions[0] = Definition(
+        window=Window(asked=NOON + timedelta(seconds=0.9), answered=NOON + timedelta(seconds=1.1)),
+        expression="* * * * * *",
+    )
+    assert list(starts_match_instants(found, NOON, timedelta(seconds=5))) == []
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [

@@ -1,0 +1,89 @@
+"""Servers die, stand still, lose their database, and are restarted: every instant is answered once, and soon.
+
+Bounds of lateness are those of the promises, with room for a busy machine: a lease of four seconds, a verb of five.
+"""
+
+import pytest
+from tests.chaos import harms, load
+from tests.chaos.conftest import Begin
+from tests.chaos.life import Life
+from tests.chaos.verdict import Verdict, table
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+LATEST = 15.0
+UNORDERED = 45.0  # of what is on record as given to a worker that never heard of it: found after 15 s, at two looks
+
+
+def judged(life: Life, within: float = LATEST) -> Verdict:
+    """The verdict, in which there is nothing wrong."""
+    verdict = life.judge(within)
+    print("\n".join(table(verdict.tallies, verdict.total)))
+    assert not verdict.violations, verdict.story()
+    assert verdict.total.latest <= within
+    return verdict
+
+
+def test_killed_servers(begin: Begin) -> None:
+    """F1: kill -9 of a server, twice, at any moment."""
+    life = begin(servers=3, workers=3)
+    life.work(load.few(life.folder))
+    life.until_started(10)
+    for number in range(2):
+        life.phase(f"kill -9 server {number + 1}")
+        harms.kill_server(life, life.machines.servers[number], away=1.0)
+    verdict = judged(life)
+    assert verdict.total.again == 0, "a worker outlives its server, and what it runs does too"
+
+
+def test_a_leader_that_stood_still(begin: Begin) -> None:
+    """F3: SIGSTOP of a leader with a plan on its way, which comes when others lead its shards: it is refused."""
+    life = begin(servers=2, workers=2)
+    life.work(load.few(life.folder))
+    life.until_started(10)
+    life.phase("SIGSTOP a leader")
+    assert harms.pause_leader(life, life.machines.servers[0], seconds=4.0) >= 1
+    judged(life)
+
+
+def test_a_server_without_its_database(begin: Begin) -> None:
+    """F10: the one with most workers cannot reach the database any more, and nobody tells it."""
+    life = begin(servers=2, workers=2)
+    machines = life.machines
+    life.work(load.few(life.folder))
+    life.until_started(10)
+    life.phase("cut from the database")
+    most = max(machines.servers, key=lambda server: len(machines.sessions(server)))
+    harms.cut_from_database(life, most, seconds=8.0)
+    judged(life)
+
+
+def test_lost_answers_to_commits(begin: Begin) -> None:
+    """F16: the database commits, and the answer gets lost, of every verb that writes."""
+    life = begin(servers=2, workers=2)
+    machines = life.machines
+    life.work(load.few(life.folder))
+    life.until_started(10)
+    life.phase("answers lost")
+    verbs = {"commit_plan", "assign", "record", "apply", "create", "append_output", "renew", "connect"}
+    for server in machines.servers:
+        server.database.loses = lambda verb: verb in verbs and life.rng.random() < 0.15
+    life.go_on(12.0)
+    for server in machines.servers:
+        server.database.loses = lambda verb: False
+    lost = sum((server.database.lost for server in machines.servers), start=type(machines.servers[0].database.lost)())
+    print(dict(lost))
+    judged(life, within=UNORDERED)
+    assert lost.total() >= 30
+    assert {"commit_plan", "assign", "record"} <= set(lost)
+
+
+def test_rolling_restart(begin: Begin) -> None:
+    """F25: TERM each server in turn under load: no attempt is lost and hardly anything is late."""
+    life = begin(servers=3, workers=2)
+    life.work(load.few(life.folder))
+    life.until_started(10)
+    life.phase("rolling restart")
+    harms.restart_in_turn(life)
+    verdict = judged(life, within=10.0)
+    assert verdict.total.again == 0
+    assert all(len(row.attempts) <= 1 for row in life.history.rows)
