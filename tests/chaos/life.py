@@ -12,7 +12,7 @@ from tests.chaos import load
 from tests.chaos.api import Api, now
 from tests.chaos.load import Client, Spec
 from tests.chaos.machines import Machines
-from tests.chaos.verdict import Phase, Verdict
+from tests.chaos.verdict import Phase, Verdict, table
 from tests.chaos.ways import Ways
 from tests.e2e.running_cluster import until
 from tests.history import probe
@@ -72,6 +72,10 @@ class Life:
         """Let it work for a while. This is what takes time here, not a wait for something to happen."""
         time.sleep(seconds)
 
+    def uptime(self) -> float:
+        """This moment on the clock of the probes."""
+        return probe.uptime()
+
     def events(self) -> list[probe.Event]:
         """What the probes saw so far."""
         return probe.read_events(self.folder / "probe")
@@ -106,6 +110,15 @@ class Life:
     def _halt(self) -> None:
         with contextlib.suppress(BaseException):  # it is over: nobody asks any more how the client fared
             self.client.halt()
+
+
+def judged(life: Life, within: float) -> Verdict:
+    """The verdict about a life, in which nothing is wrong and nothing started later than that."""
+    verdict = life.judge(within)
+    print("\n".join(table(verdict.tallies, verdict.total)))
+    assert not verdict.violations, verdict.story()
+    assert verdict.total.latest <= within
+    return verdict
 
 
 def _epoch() -> datetime:

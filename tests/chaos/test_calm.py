@@ -3,7 +3,7 @@
 import pytest
 from tests.chaos import load
 from tests.chaos.conftest import Begin
-from tests.chaos.verdict import table
+from tests.chaos.life import judged
 
 
 @pytest.mark.slow
@@ -13,9 +13,7 @@ def test_a_calm_life(begin: Begin) -> None:
     life.history.asks_in_vain = False  # no worker is out of reach: what is paused does not start any more
     life.work(load.few(life.folder))
     life.go_on(10.0)
-    verdict = life.judge(within=10.0)
-    print("\n".join(table(verdict.tallies, verdict.total)))
-    assert not verdict.violations, verdict.story()
+    judged(life, 10.0)
     assert {event.job for event in life.history.events} == set(life.history.jobs)
     assert all(len(row.attempts) <= 1 for row in life.history.rows), "an attempt was lost though nothing happened"
     life.machines.until_led_by(life.machines.servers)

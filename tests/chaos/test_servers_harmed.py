@@ -6,21 +6,11 @@ Bounds of lateness are those of the promises, with room for a busy machine: a le
 import pytest
 from tests.chaos import harms, load
 from tests.chaos.conftest import Begin
-from tests.chaos.life import Life
-from tests.chaos.verdict import Verdict, table
+from tests.chaos.life import judged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LATEST = 15.0
 UNORDERED = 45.0  # of what is on record as given to a worker that never heard of it: found after 15 s, at two looks
-
-
-def judged(life: Life, within: float = LATEST) -> Verdict:
-    """The verdict, in which there is nothing wrong."""
-    verdict = life.judge(within)
-    print("\n".join(table(verdict.tallies, verdict.total)))
-    assert not verdict.violations, verdict.story()
-    assert verdict.total.latest <= within
-    return verdict
 
 
 def test_killed_servers(begin: Begin) -> None:
@@ -31,7 +21,7 @@ def test_killed_servers(begin: Begin) -> None:
     for number in range(2):
         life.phase(f"kill -9 server {number + 1}")
         harms.kill_server(life, life.machines.servers[number], away=1.0)
-    verdict = judged(life)
+    verdict = judged(life, LATEST)
     assert verdict.total.again == 0, "a worker outlives its server, and what it runs does too"
 
 
@@ -42,7 +32,7 @@ def test_a_leader_that_stood_still(begin: Begin) -> None:
     life.until_started(10)
     life.phase("SIGSTOP a leader")
     assert harms.pause_leader(life, life.machines.servers[0], seconds=4.0) >= 1
-    judged(life)
+    judged(life, LATEST)
 
 
 def test_a_server_without_its_database(begin: Begin) -> None:
@@ -54,7 +44,7 @@ def test_a_server_without_its_database(begin: Begin) -> None:
     life.phase("cut from the database")
     most = max(machines.servers, key=lambda server: len(machines.sessions(server)))
     harms.cut_from_database(life, most, seconds=8.0)
-    judged(life)
+    judged(life, LATEST)
 
 
 def test_lost_answers_to_commits(begin: Begin) -> None:
@@ -72,7 +62,7 @@ def test_lost_answers_to_commits(begin: Begin) -> None:
         server.database.loses = lambda verb: False
     lost = sum((server.database.lost for server in machines.servers), start=type(machines.servers[0].database.lost)())
     print(dict(lost))
-    judged(life, within=UNORDERED)
+    judged(life, UNORDERED)
     assert lost.total() >= 30
     assert {"commit_plan", "assign", "record"} <= set(lost)
 
@@ -84,6 +74,6 @@ def test_rolling_restart(begin: Begin) -> None:
     life.until_started(10)
     life.phase("rolling restart")
     harms.restart_in_turn(life)
-    verdict = judged(life, within=10.0)
+    verdict = judged(life, 10.0)
     assert verdict.total.again == 0
     assert all(len(row.attempts) <= 1 for row in life.history.rows)
