@@ -86,6 +86,24 @@ def kill_agent(life: Life, worker: WorkerMachine, away: float) -> list[processes
     return left
 
 
+def power_off(life: Life, worker: WorkerMachine) -> None:
+    """kill -9 of agent, keeper and attempts, all at once: nobody is left to say anything."""
+    below = worker.below()
+    for pid in (worker.running.process.pid, *(process.pid for process in below)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    worker.running.process.wait(timeout=10)
+    assert processes.survivors(below, 3.0) == []
+
+
+def called_lost(life: Life, before: int, seconds: float) -> bool:
+    """Wait so long at most until servers have called workers lost more often than `before`."""
+    with contextlib.suppress(AssertionError):
+        until(lambda: len(life.machines.everywhere("WorkerLost")) > before, lambda: "", seconds)
+        return True
+    return False
+
+
 def freeze_agent(life: Life, worker: WorkerMachine, seconds: float) -> None:
     """SIGSTOP of the agent alone: its keeper goes on."""
     times = len(life.machines.events(worker.running, "ServerReached"))
