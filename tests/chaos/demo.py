@@ -1,8 +1,6 @@
 """A cluster on this machine that loses a server, a worker and its database while the checker watches.
 
-It is what `make cluster-demo` runs.
-
-Exits 1 when something was missed, doubled or lost.
+It is what `make cluster-demo` runs. Exits 1 when something was missed, doubled or lost.
 """
 
 import argparse
