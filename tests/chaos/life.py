@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -33,7 +34,7 @@ class Life:
         self.phases: list[Phase] = []
         self._sizes = (servers, workers)
         self._stack = contextlib.ExitStack()
-        self._database = database
+        self.database = database
         self.began = now()
         self.epoch = _epoch()
         self.machines: Machines
@@ -44,7 +45,7 @@ class Life:
         with contextlib.ExitStack() as stack:
             ways = stack.enter_context(Ways())
             fork = Random(self.rng.getrandbits(64))
-            self.machines = stack.enter_context(Machines(self.folder, self._database, ways, fork))
+            self.machines = stack.enter_context(Machines(self.folder, self.database, ways, fork))
             self.api = self.machines.begin(*self._sizes)
             self._stack = stack.pop_all()
         return self
@@ -63,6 +64,10 @@ class Life:
         self.client.define(wanted)
         if client_works:
             self.client.start()
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Do this when the life is over."""
+        self._stack.callback(act)
 
     def phase(self, name: str) -> None:
         """From now on this is what is done."""

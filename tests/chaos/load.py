@@ -16,6 +16,7 @@ from tests.history.records import Acknowledged, Definition, History, JobHistory,
 
 EDITS: Final = ("*/2 * * * * *", "*/3 * * * * *", "1,4,5,30-40 * * * * *")
 HAND: Final = "c/by-hand"
+FLOOD: Final = "c/flood"
 EDITED: Final = "c/edited"
 PAUSED: Final = "c/paused"
 
@@ -46,6 +47,7 @@ def few(folder: Path) -> dict[str, Spec]:
         EDITED: {**usual, "schedule": EDITS[0], "overlap": "allow", "shell": shell()},
         PAUSED: {**usual, "schedule": "* * * * * *", "overlap": "allow", "shell": shell()},
         HAND: {**usual, "overlap": "allow", "shell": shell("sleep 0.2")},
+        FLOOD: {**usual, "overlap": "allow", "shell": shell("head -c 50000000 /dev/zero | tr '\\0' x | fold -w 200")},
         "c/queue": {**usual, "schedule": "*/4 * * * * *", "overlap": "queue", "shell": shell("sleep 0.5")},
         "c/second": {**usual, "schedule": "* * * * * *", "overlap": "allow", "shell": shell("sleep 0.1")},
     }

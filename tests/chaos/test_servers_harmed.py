@@ -10,7 +10,7 @@ from tests.chaos.life import judged
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LATEST = 15.0
-UNORDERED = 45.0  # of what is on record as given to a worker that never heard of it: found after 15 s, at two looks
+UNORDERED = 45.0  # what a server does not learn by asking at once is found after 15 s, at two looks
 
 
 def test_killed_servers(begin: Begin) -> None:

@@ -27,6 +27,10 @@ class Between:
         user = f"{self._parts.username}@" if self._parts.username else ""
         return urlunsplit(self._parts._replace(netloc=f"{user}127.0.0.1:{port}"))
 
+    def lead_to(self, url: str) -> None:
+        """Lead new connections there from now on."""
+        self._parts = urlsplit(url)
+
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the database itself."""
         reader, writer = await asyncio.open_connection(self._parts.hostname, self._parts.port)
