@@ -32,13 +32,14 @@ def pause_leader(life: Life, server: ServerMachine, seconds: float) -> int:
     """
     machines, way = life.machines, server.database
     refused = way.answered_nothing["commit_plan"]
-    machines.ways.do(lambda: way.hold_back("commit_plan"))
-    until(lambda: way.held > 0, lambda: f"{server.name} planned nothing")
-    with life.api.avoiding(server.url), machines.stopped([server.running.process.pid]):
-        machines.until_led_by([one for one in machines.servers if one is not server])
-        machines.ways.do(way.let_go)
-        until(lambda: way.answered_nothing["commit_plan"] > refused, lambda: "a late plan was not refused")
-        life.go_on(seconds)
+    with life.api.avoiding(server.url):
+        machines.ways.do(lambda: way.hold_back("commit_plan"))
+        until(lambda: way.held > 0, lambda: f"{server.name} planned nothing")
+        with machines.stopped([server.running.process.pid]):
+            machines.until_led_by([one for one in machines.servers if one is not server])
+            machines.ways.do(way.let_go)
+            until(lambda: way.answered_nothing["commit_plan"] > refused, lambda: "a late plan was not refused")
+            life.go_on(seconds)
     machines.until_led_by(machines.servers)
     return way.answered_nothing["commit_plan"] - refused
 

@@ -17,6 +17,7 @@ from tests.chaos.verdict import Phase, Verdict, table
 from tests.chaos.ways import Ways
 from tests.e2e.running_cluster import until
 from tests.history import probe
+from tests.history.checker import PLANNED_AHEAD
 from tests.history.found import collect
 from tests.history.records import History
 
@@ -98,6 +99,8 @@ class Life:
             lambda: f"unfinished {SETTLE_SECONDS:g} s after everything was mended: {self._unfinished()[:3]}",
             SETTLE_SECONDS,
         )
+        ahead = now() + PLANNED_AHEAD  # rows planned ahead stand in the list of runs, not yet in the ledgers
+        until(lambda: now() > ahead, lambda: "time stands still")
         self.history.until = now()
         collect(self.api.pages, self.history, self.began)
         self.history.events = self.events()

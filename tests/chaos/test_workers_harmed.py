@@ -40,10 +40,10 @@ def lost_longs(life: Life) -> list[str]:
 
 
 def last_seen(life: Life, run: str) -> float:
-    """The uptime at which the first attempt of a run was seen last."""
-    events = [event for event in life.history.events if event.run == run]
-    first = min(event.fence for event in events)
-    return max(event.uptime for event in events if event.fence == first)
+    """The uptime at which the first attempt of a run was seen last; one that never started was not seen."""
+    (row,) = [row for row in life.history.rows if row.id == run]
+    fence = row.attempts[0][1]
+    return max((event.uptime for event in life.history.events if (event.run, event.fence) == (run, fence)), default=0.0)
 
 
 def test_a_frozen_agent(begin: Begin) -> None:

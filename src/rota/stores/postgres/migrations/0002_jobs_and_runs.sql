@@ -524,7 +524,8 @@ BEGIN
 END
 $$;
 
--- All or nothing: returns the full names of jobs whose versions, or whose counters' versions, differ.
+-- All or nothing: returns the full names of jobs whose versions, whose counters' versions, or the versions of whose
+-- waiting runs differ.
 -- Each job comes once in `p_writes`; `p_kept` and `p_ended` are changes of its queued runs.
 CREATE FUNCTION rota_apply_1(
     p_writes job_write_1[], p_revisions revision_row_1[], p_hot run_row_1[], p_past run_row_1[], p_ids uuid[],
@@ -552,6 +553,17 @@ BEGIN
             OR (w.expected <> coalesce(at.version, 0) AND NOT (w.expected = 0 AND at.deleted IS NOT NULL))
         ORDER BY w.ordinality
     );
+    IF cardinality(p_kept) + cardinality(p_ended) > 0 THEN
+        -- What was decided about a run that has since been given to a worker must be decided anew. Only the first of
+        -- several changes of a run tells what the run was; the others build on it.
+        PERFORM 1 FROM unnest(p_kept || p_ended) AS c JOIN runs_hot AS hot ON hot.id BETWEEN c.id AND c.id
+        ORDER BY c.id FOR UPDATE OF hot;
+        v_conflicts := v_conflicts || ARRAY(
+            SELECT DISTINCT hot.job FROM unnest(p_kept || p_ended) AS c
+            JOIN runs_hot AS hot ON hot.id BETWEEN c.id AND c.id
+            WHERE c.round = 0 AND hot.version <> c.expected AND hot.state IN ('queued', 'starting')
+        );
+    END IF;
     IF cardinality(v_conflicts) > 0 THEN
         RETURN v_conflicts;
     END IF;
