@@ -44,6 +44,21 @@ def pause_leader(life: Life, server: ServerMachine, seconds: float) -> int:
     return way.answered_nothing["commit_plan"] - refused
 
 
+def gather(life: Life, server: ServerMachine) -> None:
+    """Let all workers be connected to this server; they may go where they like from then on."""
+    machines = life.machines
+    others = [way for worker in machines.workers for name, way in worker.ways.items() if name != server.name]
+
+    def close(closed: bool) -> None:
+        for way in others:
+            way.closed = closed
+            way.cut()
+
+    machines.ways.do(lambda: close(True))
+    until(lambda: len(machines.sessions(server)) == len(machines.workers), lambda: "not all have come")
+    machines.ways.do(lambda: close(False))
+
+
 def cut_from_database(life: Life, server: ServerMachine, seconds: float) -> None:
     """Nothing gets from this server to the database or back, and nobody is told."""
     machines, way = life.machines, server.database
