@@ -140,8 +140,8 @@ def run(show: Show, place: Path, session: Session) -> int:
                 harm(life, postgres)
                 show.done("mended")
                 life.go_on(5.0)
-        except AssertionError as error:
-            failure = f"{life.phases[-1].name}: {error}"
+        except Exception as error:  # what was begun is judged all the same
+            failure = f"{life.phases[-1].name}: {type(error).__name__}: {error}"
             show.harm(failure)
         verdict = life.judge(WITHIN)
         show.verdict(verdict, life.api.calls)

@@ -190,7 +190,7 @@ def flood(life: Life, _postgres: Postgres) -> None:
 
 def deaf_to_hints(life: Life, postgres: Postgres) -> None:
     """F32: the connections on which servers listen for hints are ended; polling carries on."""
-    listeners = "query ILIKE 'LISTEN%' OR query ILIKE '%pg_notify%'"
+    listeners = "pid <> pg_backend_pid() AND (query ILIKE 'LISTEN%' OR query ILIKE '%pg_notify%')"
     ended = postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {listeners}")
     assert ended, "nobody listened"
     life.go_on(8.0)
