@@ -30,13 +30,13 @@ class Cluster(Api):
     def __init__(self, folder: Path, postgres: Postgres, *, servers: int, workers: int) -> None:
         self.folder = folder
         self.postgres = postgres
-        self._database = postgres.create()
+        self.database = postgres.create()
         self._environment = {name: text for name, text in os.environ.items() if not name.startswith("ROTA_")}
         self._environment["ROTA_SECRET_KEY"] = base64.b64encode(os.urandom(32)).decode()
         self.ports = [_free_port() for _ in range(servers)]
         self.servers: dict[int, subprocess.Popen[bytes]] = {}
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
-        self.token = self._rota("token", "create", "--database", self._database, "--scope", "admin")
+        self.token = self._rota("token", "create", "--database", self.database, "--scope", "admin")
         self.address = ("127.0.0.1", self.ports[0])
         for port in self.ports:
             self.start_server(port)
@@ -46,7 +46,7 @@ class Cluster(Api):
 
     def start_server(self, port: int) -> None:
         """Start the server of this port and wait until it is ready."""
-        command = ["server", "--database", self._database, "--port", str(port)]
+        command = ["server", "--database", self.database, "--port", str(port)]
         self.servers[port] = self._start(f"server-{port}", command, self._environment)
         deadline = time.monotonic() + START_SECONDS
         while not _is_ready(port):
@@ -68,17 +68,13 @@ class Cluster(Api):
         known = {"ROTA_TOKEN": self.token, "ROTA_URL": f"http://{self.address[0]}:{self.address[1]}"}
         return self._rota("token", "create", "--join", "--uses", str(uses), **known)
 
-    def until_up(self, workers: int) -> None:
+    def until_up(self, workers: int, seconds: float = START_SECONDS) -> None:
         """Wait until so many workers are connected."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + seconds
         while sum(one["state"] == "up" for one in self.call("GET", "/api/v1/workers")["items"]) < workers:
             if time.monotonic() > deadline:
                 raise RuntimeError("\n".join(log.read_text()[-2000:] for log in self.folder.glob("*.log")))
             time.sleep(0.1)
-
-    def cpu_seconds(self) -> float:
-        """CPU seconds of servers and workers, the database not counted."""
-        return cpu_seconds(self.processes())
 
     def processes(self) -> list[int]:
         """Servers, workers and everything below them."""

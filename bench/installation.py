@@ -27,6 +27,14 @@ class Api:
     address: tuple[str, int]
     token: str
 
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all its processes, ended children included."""
+        return cpu_seconds(self.processes())
+
+    def processes(self) -> list[int]:
+        """All its processes."""
+        raise NotImplementedError
+
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """One request; its answer."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
@@ -100,10 +108,6 @@ class Installation(Api):
                 return str(url.hostname), int(url.port or 80)
             time.sleep(0.05)
         raise RuntimeError(f"rota up did not start:\n{(self.folder / 'up.log').read_text()}")
-
-    def cpu_seconds(self) -> float:
-        """CPU seconds of server, keeper and everything below them, ended children included."""
-        return cpu_seconds(self.processes())
 
     def processes(self) -> list[int]:
         """The server and everything below it."""
