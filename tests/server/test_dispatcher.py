@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from tests.core.builders import NOON, later, make_attempt
 from tests.server.world import ADA, World, open_world
 
+from rota.core.errors import StoreUnavailable
 from rota.core.model import (
     AttemptState,
     Delivery,
@@ -333,6 +334,24 @@ async def test_retry_is_ordered_by_the_revision_it_began_with(world: World) -> N
     await world.job(env={"E": "new"})
     await world.pass_time(seconds=5)
     assert worker.order().env == {"E": "old"}
+
+
+async def test_nothing_is_ordered_before_it_is_on_record(world: World) -> None:
+    worker = await world.worker()
+    await world.job()
+    run = await world.trigger()
+    assign = world.store.runs.assign
+
+    async def unavailable(*arguments):
+        raise StoreUnavailable("the disk is full")
+
+    world.store.runs.assign = unavailable
+    with pytest.raises(StoreUnavailable):
+        await world.work()
+    assert worker.orders() == []
+    world.store.runs.assign = assign
+    await world.work()
+    assert worker.order().run_id == run.id
 
 
 async def test_run_that_moved_between_read_and_write_is_left_out(world: World) -> None:

@@ -140,6 +140,21 @@ async def test_cut_off_from_the_store_it_leads_nothing_after_its_lease(cluster: 
     assert server.renewal_age == 0
 
 
+async def test_a_wall_clock_set_back_renews_no_lease(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = 0.0
+    monkeypatch.setattr(cluster.clock, "wall", lambda: wall)
+    server = cluster.server("a")
+    await server.join()
+    await server.tick()
+    cluster.shared.leases.away = True
+    for second in range(1, int(LEASE_SECONDS) + 1):
+        cluster.clock.advance(seconds=1)
+        wall -= 3600.0
+        await server.tick()
+        assert server.renewal_age == second
+    assert cluster.epochs["a"] == {}
+
+
 async def test_a_row_that_is_gone_is_written_again(cluster: Cluster) -> None:
     server = cluster.server("a")
     await server.join()

@@ -50,6 +50,17 @@ async def test_an_at_most_once_attempt_starts_only_with_its_permit(server, tmp_p
     assert server.report_of(order, Started)
 
 
+async def test_an_order_that_comes_twice_is_one(server, tmp_path):
+    order = server.order(f"echo x >> {tmp_path}/ran; while ! test -e {tmp_path}/go; do sleep 0.02; done")
+    await server.assign(order, order)
+    await written(tmp_path / "ran")
+    await server.assign(order)
+    await server.run("true")
+    (tmp_path / "go").touch()
+    await server.finished(order)
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
 async def test_without_a_permit_the_attempt_goes_back(server, monkeypatch, tmp_path):
     monkeypatch.setattr("rota.worker.workload.PATIENCE", 0.05)
     order = server.order(f"touch {tmp_path}/ran", permit=True)

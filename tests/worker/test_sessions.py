@@ -173,6 +173,18 @@ async def test_a_staged_attempt_is_given_back_when_asked_and_a_running_one_is_no
     assert server.report_of(running, Returned) is None
 
 
+async def test_a_withdrawn_attempt_does_not_begin_at_its_moment(server: FakeServer, tmp_path: Path) -> None:
+    staged = server.order(f"touch {tmp_path}/began", not_before=soon(0.5))
+    beside = server.order("true", not_before=staged.not_before)
+    await server.assign(staged, beside)
+    await server.channel.send(Revoke(run_id=staged.run_id, fence=staged.fence))
+    await server.until(lambda: server.report_of(staged, Returned))
+    await server.finished(beside)
+    await server.run("true")
+    assert not (tmp_path / "began").exists()
+    assert server.report_of(staged) is None
+
+
 async def test_staged_attempts_are_named_in_a_hello(server: FakeServer) -> None:
     staged = server.order("echo never", not_before=soon(60))
     await server.assign(staged)
