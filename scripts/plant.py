@@ -255,7 +255,8 @@ def check_unpatched(bugs: Sequence[Bug]) -> list[str]:
         if why := imports_from(folder):
             return [why]
         try:
-            failed = failures_of(tests, folder, "-n", str(AT_ONCE)) if tests else {}
+            parallel = ("-n", str(AT_ONCE)) if len(tests) > AT_ONCE else ()  # starting takes longer than a few tests
+            failed = failures_of(tests, folder, *parallel) if tests else {}
         except RuntimeError as error:
             return [f"the tests do not run: {error}"]
         problems = [f"{test}: {words}" for test, words in failed.items()]

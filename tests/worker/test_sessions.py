@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.worker.fake_server import FakeServer, eventually, written
 
 from rota.core.model import HttpTask, PythonTask
-from rota.wire.messages import Finished, Moving, Refused, Returned, Revoke, Started
+from rota.wire.messages import Finished, Heartbeat, Moving, Refused, Returned, Revoke, Started
 from rota.worker.processes import is_alive
 from rota.worker.settings import WorkerSettings
 from rota.worker.spool import Spool
@@ -244,6 +245,24 @@ async def test_http_attempts_end_at_the_deadline_too(server: FakeServer) -> None
     server.answering = False
     assert (await server.finished(order, 10)).outcome == "lost"
     target.close()
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_an_answer_counts_from_when_its_question_was_sent(server: FakeServer, tmp_path: Path) -> None:
+    """An answer that was long on its way says nothing about the present."""
+    order = server.order(f"echo $$ > {tmp_path}/pid; sleep 300")
+    await server.assign(order)
+    pid = int(await written(tmp_path / "pid"))
+    hear, first = server._hear, server.heartbeats[-1].sent if server.heartbeats else 0.0
+
+    async def answer_the_first_again(message, channel):
+        if isinstance(message, Heartbeat):
+            message = replace(message, sent=first)
+        await hear(message, channel)
+
+    server._hear = answer_the_first_again
+    await eventually(lambda: not is_alive(pid), 8)
+    assert (await server.finished(order)).outcome == "lost"
 
 
 HOST = """
