@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import channel, cron, drain, http_fetch, idle, shell, store_cycles
+from bench import burst, channel, cron, drain, http_fetch, idle, shell, steady, store_cycles
 
 Figures = dict[str, dict[str, Any]]
 RESULTS: Final = Path(__file__).with_name("results.json")
@@ -23,6 +23,8 @@ WORKLOADS: Final[dict[str, Callable[[bool], Figures]]] = {
     "cron": lambda smoke: cron.run(),
     "store": lambda smoke: store_cycles.run(smoke=smoke),
     "drain": lambda smoke: drain.run(smoke=smoke),
+    "burst": lambda smoke: burst.run(smoke=smoke),
+    "steady": lambda smoke: steady.run(smoke=smoke),
     "shell": lambda smoke: shell.run(smoke=smoke),
     "http": lambda smoke: http_fetch.run(smoke=smoke),
     "channel": lambda smoke: channel.run(smoke=smoke),

@@ -227,6 +227,9 @@ class SimulatedExecutor:
     def takes(self, attempt: Attempt, reserved: int) -> bool:
         return len(self._running) + reserved < self._capacity
 
+    def prepare(self, attempt: Attempt) -> None:
+        """Nothing can be done beforehand."""
+
     def start(self, attempt: Attempt) -> None:
         task = attempt.order.task
         assert isinstance(task, ShellTask)

@@ -32,7 +32,7 @@ from rota.worker.executors.http_body import KEPT, Body, BodyBroken, BodyTooLarge
 from rota.worker.executors.http_request import RequestRefused, after_redirect, checked_url, first_request, origin
 from rota.worker.executors.places import Place
 from rota.worker.executors.requests import TOKEN, Requests
-from rota.worker.executors.runner_process import Answer, RunnerProcess
+from rota.worker.executors.runner_process import Answer, RunnerProcess, request_text
 from rota.worker.folders import Folders
 from rota.worker.outbox import Outbox
 from rota.worker.permits import Permits
@@ -348,8 +348,9 @@ async def test_requests_that_were_not_begun_are_taken_back():
     attempts = []
     for number in range(4):
         arguments = {"big": "x" * 100_000} if number == 2 else {}
-        attempt = Attempt(order(PythonTask(function="a:b"), fence=number), None, Owner(), 0.0)
-        runner.add(attempt, "a:b", arguments, {})
+        attempt = Attempt(order(PythonTask(function="a:b", arguments=arguments), fence=number), None, Owner(), 0.0)
+        attempt.prepared = request_text(attempt.order, "w1")
+        runner.add(attempt)
         attempts.append(attempt)
     assert runner.send() == []
     offset, length = TOKEN.unpack(os.read(descriptors[4], TOKEN.size))  # as the process would take the first one

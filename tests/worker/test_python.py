@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.worker.fake_server import written
+from msgspec.structs import replace
+from tests.worker.fake_server import FakeServer, written
 
 from rota.core.model import PythonTask
 from rota.wire.messages import Cancel, Returned
@@ -158,6 +160,26 @@ async def test_processes_are_warm_and_one_per_slot(server, jobs):
     await server.assign(*orders)
     pids = {(await server.finished(order)).result for order in orders}
     assert 1 <= len(pids) <= 2
+
+
+@pytest.fixture
+async def weary(settings):
+    """A server of a worker whose processes are replaced often."""
+    fake = FakeServer(replace(settings, runner_attempts=50))
+    await fake.until(lambda: fake.hello)
+    yield fake
+    await fake.close()
+
+
+async def test_a_process_is_replaced_after_so_many_attempts_and_nobody_waits_for_the_new_one(weary, jobs):
+    pids = []
+    for _ in range(12):
+        orders = [weary.order(task("process"), cwd=jobs) for _ in range(100)]
+        await weary.assign(*orders)
+        pids += [(await weary.finished(order)).result for order in orders]
+    changes = sum(one != other for one, other in pairwise(sorted(pids)))
+    assert changes >= 4
+    assert all(pids)
 
 
 async def test_nothing_of_an_attempt_reaches_the_next(server, jobs):

@@ -88,6 +88,8 @@ def _bound(token: Token, zone: Zone, word: str) -> int:
 
 def refuse_long_random(rule: ClockRule | IntervalRule, clauses: Clauses) -> None:
     """Jitter longer than the shortest gap would let one instant overtake the next."""
+    if not clauses.random:
+        return  # a rule for each second has a long table
     if isinstance(rule, IntervalRule):
         shortest = rule.seconds
     else:

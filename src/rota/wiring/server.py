@@ -24,7 +24,7 @@ from rota.server.shared_key import compare_key
 from rota.server.web import bind, load_certificate
 from rota.settings.values import ServerSettings
 from rota.store.bundle import Store
-from rota.wiring.process import Process, Say, allow_many_files, make_process, unless_hurried
+from rota.wiring.process import Process, Say, allow_many_files, calm_collector, make_process, unless_hurried
 from rota.wiring.stores import OpenStore, open_store
 from rota.wiring.web import Site, make_access, make_tls, own_url, serving, tls_files
 
@@ -72,6 +72,7 @@ async def _serve(settings: ServerSettings, say: Say) -> int:
         await stack.enter_async_context(serving(site, server, process))
         _reload_on_hangup(settings, site, say)
         await _greet(site, advertised, say)
+        calm_collector()
         await process.stop.wait()
         say("stopping: workers go on at other servers, or wait for this one")
         with contextlib.suppress(TimeoutError):

@@ -29,7 +29,7 @@ from rota.settings.values import UpSettings
 from rota.store.bundle import Store
 from rota.stores.sqlite import open_sqlite
 from rota.wire.channel import WorkerChannel, memory_channel
-from rota.wiring.process import Process, Say, make_process, unless_hurried
+from rota.wiring.process import Process, Say, calm_collector, make_process, unless_hurried
 from rota.wiring.web import Site, make_access, make_tls, own_url, serving
 from rota.worker.agent import Agent, NoMoreServers
 from rota.worker.settings import WorkerSettings, default_capacity
@@ -63,6 +63,7 @@ async def _up(settings: UpSettings, folder: DataFolder, say: Say) -> int:
         await stack.enter_async_context(serving(site, server, process))
         await stack.enter_async_context(_worker(settings, folder, server, process))
         await _greet(settings, folder, site, server, say)
+        calm_collector()
         await process.stop.wait()
         say("stopping: running work may finish; once more stops at once")
         await unless_hurried(process, server.drain(DRAIN_SECONDS))

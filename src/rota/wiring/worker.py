@@ -13,7 +13,7 @@ import rota
 from rota.clock import FollowingClock
 from rota.core.errors import Invalid
 from rota.settings.values import WorkerProcessSettings
-from rota.wiring.process import Process, Say, make_process, unless_hurried
+from rota.wiring.process import Process, Say, calm_collector, make_process, unless_hurried
 from rota.worker.agent import Agent
 from rota.worker.dialer import TOKEN_NAME, Dialer, DialSettings
 from rota.worker.settings import WorkerSettings, default_capacity
@@ -43,6 +43,7 @@ async def _work(settings: WorkerProcessSettings, join_token: str | None, say: Sa
         stopping = asyncio.create_task(process.stop.wait())
         say(f"✓ worker     {settings.worker.name}, state in {settings.state}")
         say(f"✓ servers    {', '.join(settings.servers)}")
+        calm_collector()
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             say(f"stopping: running work may finish for {settings.grace:g} s; once more stops at once")

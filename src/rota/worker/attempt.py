@@ -60,7 +60,7 @@ class Attempt:
     """One try of a run, from its order to its end."""
 
     __slots__ = (
-        "begun", "finished", "is_over", "order", "output", "owner", "started", "stopping", "taken",
+        "begun", "finished", "is_over", "order", "output", "owner", "prepared", "started", "stopping", "taken",
     )  # fmt: skip
 
     def __init__(self, order: AttemptOrder, output: Capture, owner: AttemptOwner, taken: float) -> None:
@@ -73,6 +73,7 @@ class Attempt:
         self.finished: datetime | None = None
         self.stopping: str | None = None  # the outcome that was decided from outside: "cancelled" or "lost"
         self.is_over = False
+        self.prepared: bytes | None = None  # what its executor needs to start it, made beforehand
 
     @property
     def kind(self) -> str:

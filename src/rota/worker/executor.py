@@ -11,6 +11,9 @@ class Executor(Protocol):
     def takes(self, attempt: Attempt, reserved: int) -> bool:
         """Whether there is room to start this one now, `reserved` slots being promised to others."""
 
+    def prepare(self, attempt: Attempt) -> None:
+        """It will be started before long: do now what needs no slot. Whether it can be done shows at the start."""
+
     def start(self, attempt: Attempt) -> None:
         """Start it: call `attempt.begin()` when it runs and `attempt.end(…)` when nothing of it lives."""
 

@@ -171,6 +171,8 @@ class Workload:
             attempt.end(failed("start", f"worker {self._settings.name} does not run {attempt.kind} jobs"))
         elif order.not_before is not None and order.not_before > self._clock.now():
             self._staging.add(attempt, order.not_before)
+            if attempt.kind in self._executors:
+                self._executors[attempt.kind].prepare(attempt)
         else:
             self._waiting[attempt.kind].append(attempt)
 

@@ -50,6 +50,9 @@ class HttpExecutor:
         """Whether a slot is free."""
         return len(self._tasks) + reserved < self._capacity
 
+    def prepare(self, attempt: Attempt) -> None:
+        """There is nothing to be done beforehand."""
+
     def start(self, attempt: Attempt) -> None:
         """Start the request."""
         attempt.begin()

@@ -1,6 +1,7 @@
 """Python attempts: functions called in warm processes, a few of them waiting in each while they are short."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import deque
@@ -10,17 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from rota.clock import Clock
-from rota.core.model import PythonTask, Usage
+from rota.core.model import Usage
 from rota.worker.attempt import Attempt, Outcome, failed, rejected, silenced, timed_out
 from rota.worker.environment import (
     UserRefused,
     as_user,
-    attempt_environment,
     base_environment,
     identity_of,
 )
 from rota.worker.executors.places import Place, Places
-from rota.worker.executors.runner_process import PROGRAM, Answer, RunnerProcess
+from rota.worker.executors.runner_process import PROGRAM, Answer, RunnerProcess, request_text
 from rota.worker.failures import describe_exit, describe_signal
 from rota.worker.folders import Folders
 from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver
@@ -29,8 +29,9 @@ from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings
 
 _AHEAD: Final = 0.05  # seconds of work that wait inside one process
-_DEEPEST: Final = 1024
-_LEAST: Final = 50e-6  # seconds that even an attempt which does nothing takes
+_DEEPEST: Final = 4096
+_LEAST: Final = 20e-6  # seconds that even an attempt which does nothing takes
+_AT_ONCE: Final = 64  # attempts queued for a process before it is given them
 _WEIGHT: Final = 0.1
 _SHORT_TIMEOUT: Final = 0.2  # a longer time-out is set only for attempts that turn out not to be short
 
@@ -51,16 +52,23 @@ class PythonExecutor:
         self._places = Places(settings)
         self._seconds = 1.0  # how long attempts take of late
         self._watch: asyncio.TimerHandle | None = None
+        self._dispatching: asyncio.Handle | None = None
         self._closing = False
 
     def takes(self, attempt: Attempt, reserved: int) -> bool:
         """Whether it would be at hand soon."""
         return len(self._at) + len(self._backlog) + reserved < self._capacity * self._depth()
 
+    def prepare(self, attempt: Attempt) -> None:
+        """Write the request."""
+        if attempt.prepared is None:
+            attempt.prepared = request_text(attempt.order, self._settings.name)
+
     def start(self, attempt: Attempt) -> None:
-        """Queue it for a process."""
+        """Queue it for a process; those of one moment are given together."""
         self._backlog.append(attempt)
-        self._dispatch()
+        if self._dispatching is None:
+            self._dispatching = asyncio.get_running_loop().call_soon(self._dispatch)
 
     def ripen(self, attempt: Attempt) -> None:
         """It is not short: let nobody wait behind it, follow its time-out."""
@@ -102,8 +110,9 @@ class PythonExecutor:
     async def close(self) -> None:
         """The keeper ends the processes; here only the descriptors go."""
         self._closing = True
-        if self._watch is not None:
-            self._watch.cancel()
+        for handle in (self._watch, self._dispatching):
+            if handle is not None:
+                handle.cancel()
         for runner in self._runners:
             asyncio.get_running_loop().remove_reader(runner.socket)
             runner.close()
@@ -115,6 +124,7 @@ class PythonExecutor:
         return max(1, min(_DEEPEST, int(_AHEAD / max(self._seconds, _LEAST))))
 
     def _dispatch(self) -> None:
+        self._dispatching = None
         given: dict[RunnerProcess, None] = {}
         while self._backlog and not self._closing:
             attempt = self._backlog[0]
@@ -131,18 +141,21 @@ class PythonExecutor:
                 continue
             self._backlog.popleft()
             given[runner] = None
+            if runner.unsent >= _AT_ONCE and (left := runner.send()):
+                self._requeue(left)
+                break
         for runner in given:
             self._requeue(runner.send())
 
     def _runner_for(self, place: Place) -> RunnerProcess | None:
         """The process to give the next attempt to; a new one if there is room; None: later."""
-        fitting = [runner for runner in self._runners if runner.place == place and not runner.is_ending]
+        fitting = [runner for runner in self._runners if runner.place == place and runner.is_in_use]
         best = min(fitting, key=lambda runner: len(runner.queue), default=None)
         if best is not None and not best.queue:
             return best
-        if len(self._runners) < self._capacity:
+        if sum(runner.replaces is None for runner in self._runners) < self._capacity:
             return self._launch(place)
-        idle = next((one for one in self._runners if not one.queue and not one.is_ending), None)
+        idle = next((one for one in self._runners if not one.queue and one.is_in_use), None)
         if idle is not None:
             self._end(idle, 0.0)  # of another place; its end makes room
             return None
@@ -167,16 +180,14 @@ class PythonExecutor:
         }
         self._runners.append(runner)
         runner.key = self._link.spawn(order, descriptors, lambda event: self._happened(runner, event))
-        asyncio.get_running_loop().add_reader(runner.socket, runner.receive)
+        asyncio.get_running_loop().add_reader(runner.socket, runner.look)
         runner.output.listen()
         runner.errors.listen()
         return runner
 
     def _give(self, runner: RunnerProcess, attempt: Attempt) -> None:
-        task = attempt.order.task
-        assert isinstance(task, PythonTask)
-        environment = attempt_environment(attempt.order, self._settings.name, "")  # the process has its own folders
-        runner.add(attempt, task.function, task.arguments, environment)
+        self.prepare(attempt)
+        runner.add(attempt)
         self._at[attempt] = runner
         if runner.is_ready and runner.head is attempt:
             self._begin(runner, attempt)
@@ -198,11 +209,13 @@ class PythonExecutor:
         """Say of each attempt that has been running for a while that it began, and when."""
         self._watch = None
         now = time.monotonic()
+        for runner in tuple(self._runners):
+            runner.receive()
         busy = [runner for runner in self._runners if runner.queue and runner.is_ready]
         for runner in busy:
             if runner.queue[0].begun is None and now - runner.head_since >= RIPE:
                 runner.queue[0].begin(ago=now - runner.head_since)
-        if busy:
+        if busy and self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(RIPE, self._look)
 
     def _arm(self, runner: RunnerProcess, attempt: Attempt) -> None:
@@ -228,6 +241,9 @@ class PythonExecutor:
     def _answered(self, runner: RunnerProcess, answer: Answer) -> None:
         if answer.ready is not None:
             runner.is_ready = True
+            if runner.replaces is not None and runner.replaces in self._runners:
+                self._retire(runner.replaces)
+            runner.replaces = None
             runner.head_since = time.monotonic()
             if runner.head is not None:
                 self._begin(runner, runner.head)
@@ -263,17 +279,16 @@ class PythonExecutor:
         if runner.is_armed:
             runner.is_armed = False
             self._link.arm(runner.key, None, 0.0)
-        attempt.finished = self._clock.now()
+        attempt.finished = self._clock.now() - timedelta(seconds=max(0.0, time.monotonic() - answer.end))
         attempt.started = attempt.finished - timedelta(seconds=took)
         if attempt.begun is None:
             attempt.begun = answer.begin
         attempt.end(_outcome(answer))
-        if runner.done >= self._settings.runner_attempts or answer.memory > self._settings.runner_memory:
+        if answer.memory > self._settings.runner_memory:
             self._requeue(runner.take_back())
             runner.is_ending = True
-            if not runner.queue:
-                self._end(runner, 0.0)
-                return
+        elif runner.done >= self._settings.runner_attempts:
+            self._relieve(runner)
         if runner.head is not None:
             self._begin(runner, runner.head)
         elif runner.is_ending:
@@ -281,6 +296,19 @@ class PythonExecutor:
             return
         if answer.wait:
             runner.go()
+
+    def _relieve(self, runner: RunnerProcess) -> None:
+        """It has done enough: start the one that takes over once it is up."""
+        if not runner.is_ending and not any(one.replaces is runner for one in self._runners):
+            with contextlib.suppress(UserRefused, OSError, ValueError):  # then this one goes on
+                self._launch(runner.place).replaces = runner
+
+    def _retire(self, runner: RunnerProcess) -> None:
+        """It is to do nothing more than what runs in it."""
+        self._requeue(runner.take_back())
+        if not runner.queue:
+            self._end(runner, 0.0)
+        runner.is_ending = True
 
     def _happened(self, runner: RunnerProcess, event: TreeEvent) -> None:
         if isinstance(event, Swept):

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
+from rota.core.model import PythonTask
 from rota.wire.messages import AttemptOrder
 from rota.worker import runner as runner_program
 from rota.worker.attempt import Attempt
+from rota.worker.environment import attempt_environment
 from rota.worker.executors.places import Place
 from rota.worker.executors.requests import Requests
 from rota.worker.folders import Folder
@@ -23,6 +25,8 @@ from rota.worker.pipes import Gate, OutputPipe
 PROGRAM: Final = str(Path(runner_program.__file__))
 _PACKET: Final = 256 * 1024
 _AT_ONCE: Final = 64
+_DEEP: Final = 64  # attempts in a queue that is not soon empty
+_TOGETHER: Final = 0.02  # seconds for which answers are gathered meanwhile
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +70,7 @@ class RunnerProcess:
         self.head_since = 0.0  # monotonic: when it could begin with the first one
         self.is_ready = False
         self.is_ending = False
+        self.replaces: RunnerProcess | None = None  # the one that it takes over from once it is up
         self.is_armed = False
         self.done = 0
         self.work: Folder | None = None  # its private working folder
@@ -73,6 +78,8 @@ class RunnerProcess:
         self.held_answer: Answer | None = None  # waits until the attempt's processes are gone
         self._on_answer = on_answer
         self._answers: deque[Answer] = deque()
+        self._waits = False  # whether an answer asks for something
+        self._later: asyncio.TimerHandle | None = None
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self._ours.setblocking(False)
@@ -88,9 +95,19 @@ class RunnerProcess:
         return self._ours
 
     @property
+    def is_in_use(self) -> bool:
+        """Whether attempts may be given to it."""
+        return not self.is_ending and self.replaces is None
+
+    @property
     def head(self) -> Attempt | None:
         """The attempt that is running."""
         return self.queue[0] if self.queue else None
+
+    @property
+    def unsent(self) -> int:
+        """How many were queued and not given to the process yet."""
+        return len(self._outgoing)
 
     def hand_over(self) -> tuple[list[int], list[int]]:
         """The descriptors for the process and their numbers there."""
@@ -103,9 +120,10 @@ class RunnerProcess:
         ]
         return descriptors, [1, 2, 3, 4, 5, 6]
 
-    def add(self, attempt: Attempt, function: str, arguments: dict[str, Any], env: dict[str, str]) -> None:
-        """Queue an attempt; `send` gives it to the process."""
-        self._outgoing.append(_encode(_Request(_id(attempt.order), function, arguments, env, _facts(attempt.order))))
+    def add(self, attempt: Attempt) -> None:
+        """Queue an attempt that has been prepared; `send` gives it to the process."""
+        assert attempt.prepared is not None
+        self._outgoing.append(attempt.prepared)
         if not self.queue:
             self.head_since = time.monotonic()
         self.queue.append(attempt)
@@ -126,11 +144,28 @@ class RunnerProcess:
         if not self.queue:
             self._requests.rewind()
 
+    def look(self) -> None:
+        """Answers have arrived. While many short attempts follow each other, theirs are handled together, so that this
+        process does not compete with what it has just started.
+        """
+        self._read_answers()
+        if self._waits or len(self.queue) - len(self._answers) <= _DEEP:
+            self.receive()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_TOGETHER, self.receive)
+
     def receive(self) -> None:
         """Handle the answers that have arrived."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         self._read_answers()
+        self._waits = False
         while self._answers:
-            self._on_answer(self, self._answers.popleft())
+            for _ in range(_AT_ONCE):
+                if self._answers:
+                    self._on_answer(self, self._answers.popleft())
+            self._read_answers()
 
     def drain(self) -> None:
         """Take the output that is in the pipes now; while the process waits, all of it is the head's."""
@@ -144,6 +179,8 @@ class RunnerProcess:
     def close(self) -> None:
         """The process is gone."""
         self._answers.clear()
+        if self._later is not None:
+            self._later.cancel()
         self.output.close()
         self.errors.close()
         self._ours.close()
@@ -172,7 +209,9 @@ class RunnerProcess:
                 return
             if not data:
                 return
-            self._answers.append(_decode(data))
+            answer = _decode(data)
+            self._waits |= answer.wait or answer.sweep or answer.stale or answer.ready is not None
+            self._answers.append(answer)
 
     def _drop(self, count: int) -> list[Attempt]:
         """Take the last ones out of the queue."""
@@ -181,8 +220,13 @@ class RunnerProcess:
         return dropped
 
 
-def _id(order: AttemptOrder) -> str:
-    return f"{order.fence}.{order.run_id}"
+def request_text(order: AttemptOrder, worker: str) -> bytes:
+    """What the process reads. It has folders of its own for ROTA_OUT."""
+    task = order.task
+    assert isinstance(task, PythonTask)
+    environment = attempt_environment(order, worker, "")
+    name = f"{order.fence}.{order.run_id}"
+    return _encode(_Request(name, task.function, task.arguments, environment, _facts(order)))
 
 
 def _facts(order: AttemptOrder) -> dict[str, Any]:

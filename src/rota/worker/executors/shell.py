@@ -51,6 +51,9 @@ class ShellExecutor:
         """Whether a slot is free."""
         return len(self._running) + reserved < self._capacity
 
+    def prepare(self, attempt: Attempt) -> None:
+        """There is nothing to be done beforehand."""
+
     def start(self, attempt: Attempt) -> None:
         """Start the script."""
         order = attempt.order
