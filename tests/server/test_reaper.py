@@ -227,6 +227,21 @@ async def test_attempt_that_was_committed_but_never_ordered_is_found(world: Worl
     assert (await world.run(run.id)).losses == 1
 
 
+async def test_an_attempt_seen_once_without_its_order_may_be_on_its_way(world: World) -> None:
+    worker = await world.worker()
+    await world.job()
+    run = await world.trigger()
+    await world.work()
+    fence = worker.order().fence
+    (session,) = world.hub.sessions()
+    await tick_through(world, SILENCE_SECONDS + 1)  # it is not looked at before
+    world.hub.let_go([(run.id, fence)])
+    await tick_through(world, 5)
+    world.hub._hold(session, await world.run(run.id))  # by the second look it has been sent
+    await tick_through(world, 10)
+    assert (await world.run(run.id)).losses == 0
+
+
 async def test_end_that_was_asked_for_at_another_server_is_asked_for_here(world: World) -> None:
     worker = await world.worker()
     run, order = await running(world, worker)
