@@ -178,6 +178,24 @@ async def test_what_is_too_much_at_once_is_committed_in_smaller_pieces(world: Wo
     assert [(await world.run(order.run_id)).state for order in orders] == [RunState.SUCCEEDED] * 8
 
 
+async def test_no_output_is_acknowledged_before_it_is_stored(world: World) -> None:
+    worker, order = await begun(world)
+    append = world.store.output.append
+
+    async def unavailable(*arguments):
+        raise StoreUnavailable("the disk is full")
+
+    world.store.output.append = unavailable
+    await worker.write(order, "hello\n")
+    with pytest.raises(StoreUnavailable):
+        await world.work()
+    assert worker.heard() == []
+    world.store.output.append = append
+    await world.work()
+    assert worker.heard() == [OutputAcknowledged(sequence=1)]
+    assert (await world.store.output.size(RunId(order.run_id), order.attempt)).lines == 1
+
+
 async def test_conflict_between_read_and_write_is_decided_anew(world: World) -> None:
     worker, order = await begun(world)
     record, conflicts = world.store.runs.record, []
