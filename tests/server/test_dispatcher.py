@@ -389,6 +389,46 @@ async def test_worker_that_vanishes_between_read_and_write_gets_nothing(world: W
     assert (stored.state, stored.losses, stored.attempts) == (RunState.QUEUED, 0, ())
 
 
+async def test_what_was_written_without_an_answer_is_ordered_all_the_same(world: World) -> None:
+    worker = await world.worker()
+    await world.job()
+    run = await world.trigger()
+    assign = world.store.runs.assign
+
+    async def lose_the_answer(*arguments):
+        world.store.runs.assign = assign
+        await assign(*arguments)
+        raise StoreUnavailable("the connection broke")
+
+    world.store.runs.assign = lose_the_answer
+    with pytest.raises(StoreUnavailable):
+        await world.dispatcher.tick()
+    assert worker.orders() == []
+    await world.work()
+    (order,) = worker.orders()
+    assert (order.run_id, order.fence) == (run.id, (await world.run(run.id)).fence)
+
+
+async def test_an_order_is_not_sent_when_its_attempt_was_given_up_meanwhile(world: World) -> None:
+    worker = await world.worker()
+    await world.job()
+    run = await world.trigger()
+    assign = world.store.runs.assign
+
+    async def lose_the_answer(*arguments):
+        world.store.runs.assign = assign
+        await assign(*arguments)
+        raise StoreUnavailable("the connection broke")
+
+    world.store.runs.assign = lose_the_answer
+    with pytest.raises(StoreUnavailable):
+        await world.dispatcher.tick()
+    (session,) = world.hub.sessions()
+    session.given_up.add((run.id, (await world.run(run.id)).fence))
+    await world.work()
+    assert worker.orders() == []
+
+
 async def test_fences_are_unique_and_grow(world: World) -> None:
     worker = await world.worker(shell=50)
     await world.job(overlap=Overlap.ALLOW)

@@ -72,6 +72,15 @@ async def test_an_order_that_comes_twice_is_one(server, tmp_path):
     assert (tmp_path / "ran").read_text() == "x\n"
 
 
+async def test_an_order_repeated_when_its_attempt_is_over_begins_nothing(server, tmp_path):
+    order = server.order(f"echo x >> {tmp_path}/ran")
+    for _ in range(2):
+        await server.assign(order)
+        await server.finished(order)
+        await server.run("true")  # whatever the repetition began would be seen by now
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
 async def test_without_a_permit_the_attempt_goes_back(server, monkeypatch, tmp_path):
     monkeypatch.setattr("rota.worker.workload.PATIENCE", 0.05)
     order = server.order(f"touch {tmp_path}/ran", permit=True)

@@ -57,6 +57,23 @@ async def test_what_runs_goes_on_and_the_next_server_is_told(server: FakeServer,
     assert server.text(order) == "done\n"
 
 
+async def test_a_server_without_its_store_is_left_when_another_is_ready(server: FakeServer) -> None:
+    looks: list[bool] = []
+
+    async def look() -> bool:
+        looks.append(len(looks) >= 2)
+        return looks[-1]
+
+    server.agent.another_is_ready = look
+    await server.channel.close()
+    await connected_again(server)  # from now on it knows where to look
+    await server.until(lambda: len(server.heartbeats) >= 2)
+    assert looks == [], "its server keeps its lease"
+    server.renewal_age = 7.0
+    await connected_again(server, 3)
+    assert looks == [False, False, True], "it stays while no other is ready"
+
+
 async def test_an_end_that_no_server_heard_of_is_told_to_the_next(server: FakeServer) -> None:
     server.acknowledging = False
     order = server.order("echo hello")

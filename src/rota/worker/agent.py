@@ -22,7 +22,7 @@ from rota.worker.executor import Executor
 from rota.worker.executors import make_executors
 from rota.worker.outbox import Outbox
 from rota.worker.pipes import Gate
-from rota.worker.session import Follow, Session, WorkerRefused
+from rota.worker.session import Follow, Look, Session, WorkerRefused, nowhere
 from rota.worker.settings import WorkerSettings
 from rota.worker.spool import Spool
 from rota.worker.workload import SILENCED, STOPPING, Workload
@@ -93,6 +93,7 @@ class Agent:
         self._stopped = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
         self.follow: Follow = lambda sent, received, told: None
+        self.another_is_ready: Look = nowhere
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,6 +169,7 @@ class Agent:
         deadline = None if channel.is_local else self._deadline
         session = Session(channel, self._workload, self._outbox, deadline, self._clock)
         session.follow = self.follow
+        session.another_is_ready = self.another_is_ready
         session.on_drain = self._drain_asked
         try:
             await session.open(self._hello())
