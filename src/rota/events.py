@@ -238,6 +238,12 @@ class RestoreSuspected(Event):
     fence: int
 
 
+class RestoreAccepted(Event):
+    """A person has accepted that the store is older than what was done with it; at-most-once work goes on."""
+
+    actor: str
+
+
 class JobsChanged(Event):
     """Definitions were created, changed or removed."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.running_cluster import Cluster, python, until
+from tests.e2e.running_cluster import Cluster, python
 from tests.e2e.running_rota import RunningRota
 from tests.postgres.cluster import Cluster as PostgresCluster
 from tests.postgres.clusters import Clusters
@@ -15,7 +15,10 @@ JOBS = """
 version: 1
 namespace: t
 jobs:
-  tell: { schedule: "every day at 03:00", shell: "echo it is ${KEY%%-*}-${#KEY} on $ROTA_WORKER", secrets: { KEY: SHOP_KEY } }
+  tell:
+    schedule: every day at 03:00
+    shell: echo "it is ${KEY%%-*}-${#KEY} on $ROTA_WORKER"
+    secrets: { KEY: SHOP_KEY }
   bad: { schedule: "every day at 03:00", shell: "echo oops; exit 3" }
 """
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from rota.clock import Clock
 from rota.core.errors import Conflict
-from rota.core.model import Job, JobId, Overlap, Run, RunId
+from rota.core.model import Delivery, Job, JobId, Overlap, Run, RunId
 from rota.core.placement import WorkerRoom, kinds_with_room
 from rota.core.release import Ready, Released, Situation, lets_runs_wait, may_stage, release
 from rota.core.schedule import Schedule
@@ -152,9 +152,14 @@ class Dispatcher(Loop):
             jobs=found.jobs,
             holders=holders,
             unfinished=await self._unfinished(patient),
-            restored=self.restore is not None and self.restore.holds,
+            restored=await self._is_held(found.jobs),
         )
         return release(found.runs, situation, self._schedule_of, now)
+
+    async def _is_held(self, jobs: Mapping[JobId, Job]) -> bool:
+        """Whether at-most-once work of these jobs is held; another server may have been told so a moment ago."""
+        strict = any(job.spec.delivery is Delivery.AT_MOST_ONCE for job in jobs.values())
+        return strict and self.restore is not None and await self.restore.refresh()
 
     def _schedule_of(self, job: Job) -> Schedule:
         """The compiled schedule of a job."""

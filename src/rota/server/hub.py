@@ -9,6 +9,7 @@ reaper does that).
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Final, Protocol
 
 from rota.clock import Clock
@@ -20,6 +21,7 @@ from rota.server.admission import Admission, Identity, NotAdmitted
 from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
 from rota.store.runs import LossGuard
+from rota.store.sessions import Sign
 from rota.wire.channel import ChannelClosed, ServerChannel
 from rota.wire.messages import (
     Assign,
@@ -70,6 +72,7 @@ class Hub:
         self._holders: dict[AttemptKey, WorkerSession] = {}
         self._moving = False
         self.on_room: Callable[[], None] = lambda: None
+        self.on_workers: Callable[[], None] = lambda: None  # one has come or gone
         self.renewal_age: Callable[[], float] = lambda: 0.0
 
     def sessions(self) -> list[WorkerSession]:
@@ -84,6 +87,19 @@ class Hub:
         """What placement needs to know of the connected workers."""
         now = self._clock.monotonic()
         return [session.room() for session in self.sessions() if not session.hesitates(now)]
+
+    def signs(self) -> list[Sign]:
+        """What is known of the connected workers, as of when each was last heard."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        return [
+            Sign(
+                name=session.worker.name,
+                at=now - timedelta(seconds=monotonic - session.heard),
+                draining=session.draining,
+                clock_offset=session.clock_offset,
+            )
+            for session in self.sessions()
+        ]
 
     def holds(self, run: Run) -> bool:
         """Whether a worker of this server has the run's current attempt."""
@@ -228,6 +244,7 @@ class Hub:
         )
         await session.send(welcome)
         self._emit(WorkerConnected(worker=worker.name, session=worker.session))
+        self.on_workers()
         self.on_room()
         return session
 
@@ -290,6 +307,7 @@ class Hub:
             await self._store.sessions.disconnect(worker.name, worker.session, self._clock.now())
             if session.is_over:
                 await self.settle(session)
+        self.on_workers()
 
     async def settle(self, session: WorkerSession) -> None:
         """Call lost what the session still holds, and be done with it."""

@@ -4,15 +4,21 @@ Fences only grow. A worker that has seen a higher one than the store ever gave k
 then on fences come from a new incarnation, above all that were ever given, and at-most-once work is held: what the
 lost life of the store started is not known. Everything else goes on. A person lifts the hold. What no number of
 restores explains is not believed.
+
+The hold is a fact in the store, and whoever is about to give away at-most-once work looks at it: what one server was
+told, all know.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from rota.clock import Clock
+from rota.core.actor import Actor
 from rota.core.ids import COUNTERS_PER_INCARNATION
-from rota.events import Emit, RestoreSuspected, WorkerMisspoke
+from rota.events import Emit, RestoreAccepted, RestoreSuspected, WorkerMisspoke
 from rota.server.conditions import Conditions
 from rota.store.bundle import Store
+from rota.store.jobs import AuditEntry
 
 FACT: Final = "restore"
 SUSPECTED: Final = "suspected"
@@ -21,17 +27,20 @@ MOST_LIVES: Final = 16  # so often may one backup have been restored before anyb
 
 
 class RestoreWatch:
-    """Compares fences, and knows whether at-most-once work is held."""
+    """Compares fences, and knows whether at-most-once work is held: `holds`, as of the last look."""
 
     def __init__(self, store: Store, clock: Clock, emit: Emit) -> None:
         self._store = store
+        self._clock = clock
         self._emit = emit
         self._conditions = Conditions(store.alerts, clock, emit)
         self.holds = False
+        self.on_accepted: Callable[[], None] = lambda: None
 
-    async def refresh(self) -> None:
-        """Ask the store whether anybody suspects a restore."""
+    async def refresh(self) -> bool:
+        """Ask the store whether anybody suspects a restore, and nobody has accepted it."""
         self.holds = await self._store.leases.fact(FACT) == SUSPECTED
+        return self.holds
 
     async def compare(self, highest: int, who: str) -> None:
         """Hold the highest fence that `who` has seen against the store's own."""
@@ -54,10 +63,18 @@ class RestoreWatch:
         hint = "at-most-once jobs are held; look at what they did since, then: rota doctor --accept-restore"
         await self._conditions.put(CONDITION, detail, hint)
 
-    async def accept(self) -> bool:
+    async def accept(self, actor: Actor) -> bool:
         """A person knows and accepts it: at-most-once work goes on. Returns whether anything was held."""
-        held = await self._store.leases.fact(FACT) == SUSPECTED
+        held = await self.refresh()
+        await self._conditions.clear(CONDITION)
+        if not held:
+            return False
+        entry = AuditEntry(
+            at=self._clock.now(), actor=actor.name, verb="restore.accept", object="store", request_id=actor.request_id
+        )
+        await self._store.access.audit([entry])
         await self._store.leases.remember(FACT, "")
         self.holds = False
-        await self._conditions.clear(CONDITION)
-        return held
+        self._emit(RestoreAccepted(actor=actor.name))
+        self.on_accepted()
+        return True

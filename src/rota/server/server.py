@@ -33,12 +33,16 @@ from rota.server.pruner import Pruner
 from rota.server.reaper import Reaper
 from rota.server.recorder import Recorder
 from rota.server.restore import RestoreWatch
+from rota.server.vitals import StoreTimes, VitalsLoop
 from rota.server.watcher import Watcher
 from rota.server.whispers import Whispers
 from rota.store.bundle import Store
+from rota.store.sessions import Sign
+from rota.store.vitals import Readings
 from rota.wire.channel import ServerChannel
 
 _DRAIN_POLL: Final = 0.05
+_LONGEST_AGE: Final = 1e9  # of a renewal that never was
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,7 @@ class Server:
     ) -> None:
         self.id = f"{rng.getrandbits(48):012x}"
         self.store = store
+        self.store_times = StoreTimes()
         self._clock = clock
         self._emit = emit
         self._publish = publish
@@ -104,6 +109,7 @@ class Server:
             self._reaper,
             Watcher(store, clock, counters, emit, wall=clock.wall, leads=self.leads_singletons),
             pruner,
+            VitalsLoop(store, self.id, self.readings, emit),
         ]
         self._tell_each_other()
         self._hear_others()
@@ -146,6 +152,22 @@ class Server:
         except StoreUnavailable as error:
             problems.append(f"the store: {error.detail}")
         return problems
+
+    async def readings(self) -> Readings:
+        """What the server measures of itself, now."""
+        return Readings(
+            clock_offset=self._clock.wall() - self._clock.now().timestamp(),
+            planner_lag=self.planner.lag,
+            renewal_age=min(self.leaseholder.renewal_age, _LONGEST_AGE),
+            store_typical=self.store_times.typical,
+            store_slow=self.store_times.slow,
+            workers=len(self.hub.sessions()),
+            problems=tuple(await self.health()),
+        )
+
+    def signs(self) -> list[Sign]:
+        """What is known at this moment of the workers connected here."""
+        return self.hub.signs()
 
     def wake_background(self) -> None:
         """There may be something for the loops off the path of a run (a notice to send)."""
@@ -222,9 +244,11 @@ class Server:
     def _tell_each_other(self) -> None:
         """Let what one part does wake the part that has to go on with it."""
         self.hub.on_room = self.dispatcher.wake
+        self.hub.on_workers = lambda: self._publish("workers")
         self.recorder.on_requeue = self._requeued
         self.recorder.on_ended = self.dispatcher.freed
         self.leaseholder.on_shards = self._on_shards
+        self.restore.on_accepted = self._changed
 
     def _hear_others(self) -> None:
         """Let other servers' words wake the loops."""

@@ -102,7 +102,7 @@ async def explain_cron(call: Call[ExplainParameters, NoBody]) -> Answer:
 
 async def read_workers(call: Call[NoParameters, NoBody]) -> Answer:
     """All workers."""
-    return Answer(value=await list_workers(call.services.store))
+    return Answer(value=await list_workers(call.services.store, call.services.server.signs()))
 
 
 async def read_summary(call: Call[NoParameters, NoBody]) -> Answer:
