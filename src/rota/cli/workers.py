@@ -7,8 +7,8 @@ from cyclopts import Parameter
 from rota.cli.common import Query, Show
 from rota.cli.connection import Server
 from rota.cli.failures import make_app
-from rota.cli.filters import matcher
 from rota.cli.terminal import Cell, plain
+from rota.core.small_lists import matcher
 
 _FIELDS = {
     "name": lambda worker: worker["name"],

@@ -15,7 +15,7 @@ from rota.core.model import Delivery, Job, JobId, Overlap, Run, RunId
 from rota.core.placement import WorkerRoom, kinds_with_room
 from rota.core.release import Ready, Released, Situation, lets_runs_wait, may_stage, release
 from rota.core.schedule import Schedule
-from rota.events import Emit
+from rota.events import Emit, RunsStaged
 from rota.loop import NO_REST, Loop
 from rota.server.ahead import Ahead, Candidate
 from rota.server.assigner import Assigner
@@ -198,6 +198,8 @@ class Dispatcher(Loop):
         able = [one for one in candidates if may_stage(one.run, one.job, unfinished.get(one.job.id, ()))]
         ready = [Ready(run=one.run, alone=one.job.spec.overlap is not Overlap.ALLOW) for one in able]
         given = await self._assigner.assign(ready, {one.job.id: one.job for one in able}, rooms, now)
+        if given:
+            self._emit(RunsStaged(runs=len(given)))
         self.ahead.put_back([one for one in candidates if one.run.id not in given and self._stays(one, unfinished)])
         return bool(given)
 

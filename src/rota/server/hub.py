@@ -16,7 +16,7 @@ from rota.clock import Clock
 from rota.core.errors import Fenced, StoreUnavailable
 from rota.core.model import Run, RunState, Worker
 from rota.core.placement import WorkerRoom
-from rota.events import Emit, WorkerConnected, WorkerDisconnected
+from rota.events import Emit, RunAskedBack, WorkerConnected, WorkerDisconnected
 from rota.server.admission import Admission, Identity, NotAdmitted
 from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
@@ -172,6 +172,7 @@ class Hub:
         if (run.id, run.fence) in session.asked:
             return True
         session.asked[run.id, run.fence] = "give back"
+        self._emit(RunAskedBack(run=run.id, worker=session.worker.name))
         return await session.send(Revoke(run_id=run.id, fence=run.fence))
 
     def let_go(self, attempts: Iterable[AttemptKey]) -> None:

@@ -16,6 +16,10 @@ class Insight(Protocol):
         """Its id among servers."""
 
     @property
+    def shards_led(self) -> int:
+        """How many shards it leads."""
+
+    @property
     def restore(self) -> RestoreWatch:
         """What lifts the hold after a restore."""
 

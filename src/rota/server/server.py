@@ -89,15 +89,12 @@ class Server:
         counters = self.recorder.counters
         admission = Admission(store, self.id, self.restore, clock, emit)
         self.hub = Hub(store, clock, self.id, admission, OwnReports(self.recorder, store, emit), emit)
-        self.hub.renewal_age = lambda: self.leaseholder.renewal_age
         self.recorder.hub = self.hub
         self.job_files: JobFiles | None = None
         self.commands = Commands(self._services())
         assigner = Assigner(store, self.hub, secrets, self.recorder, emit)
         replace_runs = self.commands.replace_runs
         self.dispatcher = Dispatcher(store, self.hub, assigner, self.recorder, replace_runs, clock, emit)
-        self.dispatcher.epochs = self._epochs
-        self.dispatcher.restore = self.restore
         self.planner = Planner(store, clock, self._epochs, self._planning, counters, self.dispatcher.planned, emit)
         if config.job_paths:
             self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
@@ -164,6 +161,11 @@ class Server:
             workers=len(self.hub.sessions()),
             problems=tuple(await self.health()),
         )
+
+    @property
+    def shards_led(self) -> int:
+        """How many shards the server leads."""
+        return len(self._epochs)
 
     def signs(self) -> list[Sign]:
         """What is known at this moment of the workers connected here."""
@@ -242,7 +244,10 @@ class Server:
         )
 
     def _tell_each_other(self) -> None:
-        """Let what one part does wake the part that has to go on with it."""
+        """Let parts know what others hold, and wake who has to go on with it."""
+        self.hub.renewal_age = lambda: self.leaseholder.renewal_age
+        self.dispatcher.epochs = self._epochs
+        self.dispatcher.restore = self.restore
         self.hub.on_room = self.dispatcher.wake
         self.hub.on_workers = lambda: self._publish("workers")
         self.recorder.on_requeue = self._requeued
