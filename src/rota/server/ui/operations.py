@@ -127,6 +127,7 @@ async def show_system(request: Request, services: ApiServices, visit: Visit) -> 
         visit,
         servers=servers,
         live=live,
+        shown=_newest(servers.items),
         readings_of=readings_of,
         shard_map=shard_map(servers, live),
         counts=Counter(worker.state for worker in workers),
@@ -163,6 +164,17 @@ def shard_map(servers: ServerList, live: Sequence[ServerView]) -> list[Piece]:
     """All shards in order, with who leads each."""
     leaders = {shard: (place, server.name) for place, server in enumerate(live) for shard in server.shards}
     return [Piece(shard, *leaders.get(shard, (-1, "nobody"))) for shard in range(servers.shards)]
+
+
+def _newest(servers: Sequence[ServerView]) -> list[ServerView]:
+    """Those that live, and of those that are gone the last of each name that did not come back."""
+    gone: dict[str, ServerView] = {}
+    for server in servers:
+        if server.state != "up" and server.lease_until > getattr(gone.get(server.name), "lease_until", ""):
+            gone[server.name] = server
+    live = [server for server in servers if server.state == "up"]
+    names = {server.name for server in live}
+    return [*live, *(server for name, server in gone.items() if name not in names)]
 
 
 def _problems(
