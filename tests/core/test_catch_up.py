@@ -183,7 +183,7 @@ def test_looking_ahead_plans_what_is_soon_due_and_ends_no_pause_early() -> None:
     move = catch_up.plan(job, schedule_of(job), later(1), LOOKAHEAD)
     assert [run.due for run in move.runs] == [later(1), later(2), later(3)]
     assert {(run.state, run.ready_at == run.due) for run in move.runs} == {(RunState.QUEUED, True)}
-    assert (move.cursor, move.next_at) == (later(3), later(4))
+    assert (move.cursor, move.next_at) == (later(3.5), later(4))
     held = paused(later(602), schedule="* * * * * *")
     assert catch_up.plan(held, schedule_of(held), later(600), LOOKAHEAD).pause is not None
     over = catch_up.plan(held, schedule_of(held), later(602), LOOKAHEAD)

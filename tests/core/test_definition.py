@@ -158,7 +158,7 @@ def test_edit_mends_a_broken_job_and_keeps_a_pause() -> None:
     change = edit(job, make_spec(schedule="*/5 * * * *"), now=later(300))
     assert change.job.broken is None
     assert change.job.pause == job.pause
-    assert change.job.next_at == later(902)
+    assert change.job.next_at == later(900) + LOOKAHEAD
     assert change.gaps[0].count == 5
 
 
@@ -180,7 +180,7 @@ def test_pause_skips_scheduled_runs_only() -> None:
     assert skipped.reason is not None
     assert skipped.reason.params == {"by": "ada", "why": ": holiday", "job": "team/job"}
     assert (change.job.next_at, change.job.pause) == (
-        later(602),
+        later(600) + LOOKAHEAD,
         Pause(since=later(30), by="ada", reason="holiday", until=later(600)),
     )
 

@@ -96,7 +96,7 @@ async def test_a_flood_of_wrong_tokens_and_of_nobody(served: Served) -> None:
     guesses = b"".join(ask(new_token_text(), path) for path in ("/api/v1/me", "/api/v1/worker") for _ in range(10))
     waited, seen = await under(served, guesses, nobody * 20)
     assert seen[b"401"] <= 30
-    assert seen[b"429"] > 500
+    assert seen[b"429"] > 50
     assert max(waited) < LATEST
 
 

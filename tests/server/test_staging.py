@@ -80,7 +80,7 @@ async def test_runs_that_may_overlap_are_all_staged(world: World) -> None:
     await world.job(schedule=EACH_SECOND, overlap=Overlap.ALLOW)
     await world.work()
     assert [order.due for order in worker.orders()] == [later(1), later(2)]
-    assert LOOKAHEAD.total_seconds() == 2
+    assert LOOKAHEAD.total_seconds() == 2.5
 
 
 async def test_at_most_once_waits_for_its_time(world: World) -> None:

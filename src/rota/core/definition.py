@@ -111,12 +111,12 @@ def pause(
     why = why or (job.pause.reason if job.pause else "")  # paused again without a reason: the old one still holds
     paused = Pause(since=since, by=by, reason=why, until=until)
     held = replace(_moved(job, move, schedule), pause=paused, next_at=catch_up.look_again(paused))
-    words = {"by": by, "why": f": {why}" if why else "", "job": job.full_name}
+    reason = _paused(job.full_name, paused)
 
     def skip(run: Run) -> Run:
         if run.trigger is not Trigger.SCHEDULE:
             return run
-        return _skip(run, Reason(code="PAUSED", params=words), now)
+        return _skip(run, reason, now)
 
     return _change(job, held, move, waiting, skip)
 
@@ -141,9 +141,19 @@ def _ahead(job: Job, schedule: Schedule, now: datetime) -> tuple[Run, ...]:
 
     Of an instant that both have there is a row already, and the store keeps it.
     """
-    if job.pause is not None or not now < job.cursor <= now + catch_up.LOOKAHEAD:
+    if not now < job.cursor <= now + catch_up.LOOKAHEAD:
         return ()
-    return catch_up.plan(replace(job, cursor=now), schedule, now, job.cursor - now).runs
+    planned = catch_up.plan(replace(job, cursor=now, pause=None), schedule, now, job.cursor - now).runs
+    if job.pause is None:
+        return planned
+    reason = _paused(job.full_name, job.pause)
+    return tuple(_fresh(run, _skip(run, reason, now)) if run.state is RunState.QUEUED else run for run in planned)
+
+
+def _paused(full_name: str, pause: Pause) -> Reason:
+    """Why a run of a paused job does not start."""
+    why = f": {pause.reason}" if pause.reason else ""
+    return Reason(code="PAUSED", params={"by": pause.by, "why": why, "job": full_name})
 
 
 def _change(job: Job, after: Job, move: catch_up.Move, waiting: Sequence[Run], each: Each) -> Change:

@@ -143,25 +143,26 @@ async def _job_paths(settings: UpSettings, folder: DataFolder, store: Store) -> 
 
 @contextlib.asynccontextmanager
 async def _worker(settings: UpSettings, folder: DataFolder, server: Server, process: Process) -> AsyncIterator[None]:
-    """The worker of this process, joined to the server by a channel in memory."""
-    ours, theirs = memory_channel()
-    own = iter([ours])
+    """The worker of this process, joined to the server by a channel in memory; a new one if that is ever given up."""
+    sessions: set[asyncio.Task[None]] = set()
 
     async def dial() -> WorkerChannel:
-        channel = next(own, None)
-        if channel is None:
+        if process.stop.is_set():
             raise NoMoreServers("the server of this process has ended")
-        return channel
+        ours, theirs = memory_channel()
+        session = asyncio.create_task(server.serve_worker(theirs), name="worker session")
+        sessions.add(session)
+        session.add_done_callback(sessions.discard)
+        return ours
 
     agent = Agent(_worker_settings(settings, folder.path / "worker"), process.clock, dial, emit=process.emit)
-    serving_worker = asyncio.create_task(server.serve_worker(theirs), name="worker session")
     running = asyncio.create_task(agent.run(), name="agent")
     running.add_done_callback(lambda task: process.stop.set())  # without its worker this process is of no use
     try:
         yield
     finally:
         await agent.stop()
-        await asyncio.gather(running, serving_worker)
+        await asyncio.gather(running, *sessions)
 
 
 def _worker_settings(settings: UpSettings, state: Path) -> WorkerSettings:
