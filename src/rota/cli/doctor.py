@@ -19,7 +19,7 @@ from rota.cli.findings import CLOCK_SECONDS, Finding, clock_finding, tell
 from rota.cli.hiding import hide_password
 from rota.client.client import BlockingClient
 from rota.client.discovery import find_data
-from rota.core.errors import RotaError
+from rota.core.errors import Invalid, RotaError
 from rota.settings import SettingsRefused, Sources, load_up_settings
 from rota.settings.database import DatabaseUrl, find_database
 
@@ -37,6 +37,7 @@ def doctor(
     accept_restore: Annotated[
         Flag, Parameter(help="The store was restored, and that is accepted: held runs go on.")
     ] = False,
+    restored: Annotated[Flag, Parameter(help="With --database: it was just restored; hold at-most-once runs.")] = False,
     server: Server = Server(),
     show: Show = Show(),
 ) -> int:
@@ -46,6 +47,8 @@ def doctor(
     """
     hide_password(database, VARIABLE_OF_DOCTOR)
     url = find_database(database or os.environ.get(VARIABLE_OF_DOCTOR), {})
+    if restored:
+        return _hold(url, show)
     if accept_restore:
         return _accept(url, server, show)
     named = server.url is not None or bool(os.environ.get("ROTA_URL"))
@@ -59,6 +62,19 @@ def doctor(
 def _store() -> Any:
     """The part that opens a store: much code, which no other use of this verb needs."""
     return importlib.import_module("rota.cli.doctor_store")
+
+
+def _hold(url: DatabaseUrl | None, show: Show) -> int:
+    """Hold at-most-once work before the servers of a restored database start."""
+    if url is None:
+        raise Invalid(
+            "which database was restored?", hint="rota doctor --restored --database URL, before servers start"
+        )
+    _store().hold(url)
+    screen = show.screen()
+    screen.line("at-most-once jobs are held")
+    screen.next_step("start the servers; look at what these jobs did since the backup; rota doctor --accept-restore")
+    return 0
 
 
 def _accept(url: DatabaseUrl | None, server: Server, show: Show) -> int:

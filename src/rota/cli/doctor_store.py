@@ -7,15 +7,24 @@ from rota.cli.findings import Finding, clock_finding
 from rota.core.actor import Actor
 from rota.core.errors import RotaError
 from rota.settings.database import DatabaseUrl
-from rota.wiring.inspection import StoreReport, accept_restore, look_at_store, schema_of
+from rota.wiring.inspection import StoreReport, accept_restore, hold_restored, look_at_store, schema_of
 
 _SUBJECT = "database"
 
 
 def accept(url: DatabaseUrl) -> bool:
     """Let at-most-once work go on; whether it was held."""
-    actor = Actor(name=f"{getpass.getuser()} at the database", scopes=frozenset({"admin"}))
-    return accept_restore(url, actor)
+    return accept_restore(url, _actor())
+
+
+def hold(url: DatabaseUrl) -> None:
+    """Hold at-most-once work of a restored database."""
+    hold_restored(url, _actor())
+
+
+def _actor() -> Actor:
+    """Who is at the keyboard, for the audit trail."""
+    return Actor(name=f"{getpass.getuser()} at the database", scopes=frozenset({"admin"}))
 
 
 def store_findings(url: DatabaseUrl) -> Iterable[Finding]:

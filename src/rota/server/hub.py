@@ -9,7 +9,7 @@ reaper does that).
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from rota.clock import Clock
@@ -74,6 +74,7 @@ class Hub:
         self.on_room: Callable[[], None] = lambda: None
         self.on_workers: Callable[[], None] = lambda: None  # one has come or gone
         self.renewal_age: Callable[[], float] = lambda: 0.0
+        self.renewed: Callable[[], datetime | None] = lambda: None
 
     def sessions(self) -> list[WorkerSession]:
         """The connected workers, by name."""
@@ -242,6 +243,7 @@ class Hub:
             now=self._clock.now(),
             lost=tuple(lost),
             renewal_age=self.renewal_age(),
+            renewed=self.renewed(),
         )
         await session.send(welcome)
         self._emit(WorkerConnected(worker=worker.name, session=worker.session))
@@ -292,7 +294,9 @@ class Hub:
         session.clock_offset = message.clock_offset
         if session.ended:  # it came too late: what the worker held is being called lost, so it must not live on
             return
-        answer = HeartbeatAcknowledged(sent=message.sent, now=self._clock.now(), renewal_age=self.renewal_age())
+        answer = HeartbeatAcknowledged(
+            sent=message.sent, now=self._clock.now(), renewal_age=self.renewal_age(), renewed=self.renewed()
+        )
         await session.send(answer)
         if grown:
             self.on_room()

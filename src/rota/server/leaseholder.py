@@ -57,6 +57,7 @@ class Leaseholder(Loop):
         self.on_shards: Callable[[], None] = lambda: None
         self.on_given_up: Callable[[], None] = lambda: None
         self._renewed: float | None = None  # own monotonic seconds at which the last committed renewal was asked for
+        self.renewed: datetime | None = None  # that renewal, as the store has it; None where there are none
         self._lapsed = False
         self._leaving = False
         self.standing = Standing(now=datetime.fromtimestamp(0, UTC), servers=(), shards=())
@@ -75,8 +76,9 @@ class Leaseholder(Loop):
         await check_tzdata(self._store)
         seconds = None if self._store.embedded else lease.LEASE_SECONDS
         asked = self._clock.monotonic()
-        await self._store.leases.join(self._server, seconds, alone=self._store.embedded)
+        row = await self._store.leases.join(self._server, seconds, alone=self._store.embedded)
         self._renewed = asked
+        self.renewed = None if self._store.embedded else row.renewed
         await self._balance()
 
     async def leave(self) -> None:
@@ -107,6 +109,7 @@ class Leaseholder(Loop):
             told = (await self._store.leases.join(self._server, lease.LEASE_SECONDS)).renewed
         answered = self._clock.monotonic()
         self._renewed = asked
+        self.renewed = told
         self._lapsed = False
         await self._follow(asked, answered, told)
         self._emit(LeaseRenewed(seconds=answered - asked, shards=len(self._epochs)))

@@ -1,15 +1,19 @@
 """Notices that the store is older than what was done with it: a backup was restored, or a fail-over lost commits.
 
-Fences only grow. A worker that has seen a higher one than the store ever gave knows a later life of the store. From
-then on fences come from a new incarnation, above all that were ever given, and at-most-once work is held: what the
-lost life of the store started is not known. Everything else goes on. A person lifts the hold. What no number of
-restores explains is not believed.
+Workers are the witnesses. Each is told, again and again, of the newest renewal of its server's lease that the store
+has committed; a store without it is from before it. And fences only grow: a worker that has seen a higher one than the
+store ever gave knows a later life of the store. From then on fences come from a new incarnation, and at-most-once work
+is held: what the lost life of the store started is not known. Everything else goes on. A person lifts the hold. What
+no number of restores explains is not believed.
+
+A worker that was started anew has seen nothing, so who restores a database says so before starting servers (`hold`).
 
 The hold is a fact in the store, and whoever is about to give away at-most-once work looks at it: what one server was
 told, all know.
 """
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 from rota.clock import Clock
@@ -19,15 +23,23 @@ from rota.events import Emit, RestoreAccepted, RestoreSuspected, WorkerMisspoke
 from rota.server.conditions import Conditions
 from rota.store.bundle import Store
 from rota.store.jobs import AuditEntry
+from rota.wire.messages import Hello, SeenRenewal
 
 FACT: Final = "restore"
 SUSPECTED: Final = "suspected"
 CONDITION: Final = "store-restored"
+EXPLAINED: Final = "explained"  # until when nobody wonders what was seen and is not here
+_REMEMBERED: Final = timedelta(hours=23)  # for so long at least the store keeps the rows of servers that have ended
 MOST_LIVES: Final = 16  # so often may one backup have been restored before anybody looked
 
 
+async def explain(store: Store) -> None:
+    """From now on nobody wonders that what was seen until now is not in the store."""
+    await store.leases.remember(EXPLAINED, (await store.leases.now()).isoformat())
+
+
 class RestoreWatch:
-    """Compares fences, and knows whether at-most-once work is held: `holds`, as of the last look."""
+    """Compares what workers have seen with what the store holds. `holds`: whether work was held at the last look."""
 
     def __init__(self, store: Store, clock: Clock, emit: Emit) -> None:
         self._store = store
@@ -42,10 +54,48 @@ class RestoreWatch:
         self.holds = await self._store.leases.fact(FACT) == SUSPECTED
         return self.holds
 
-    async def compare(self, highest: int, who: str) -> None:
+    async def compare(self, hello: Hello) -> None:
+        """Hold what a worker has seen against what the store holds."""
+        if hello.seen is not None and await self._lacks(hello.seen):
+            await self._suspect(hello.worker, hello.highest_fence)
+        if hello.highest_fence:
+            await self._compare_fence(hello.highest_fence, hello.worker)
+
+    async def hold(self, actor: Actor) -> None:
+        """A person has restored the store, and says so before anything starts."""
+        await self._store.access.audit([self._entry(actor, "restore.hold")])
+        await self._suspect(actor.name, 0)
+
+    async def accept(self, actor: Actor) -> bool:
+        """A person knows and accepts it: at-most-once work goes on. Returns whether anything was held."""
+        held = await self.refresh()
+        await self._conditions.clear(CONDITION)
+        if not held:
+            return False
+        await self._store.access.audit([self._entry(actor, "restore.accept")])
+        await explain(self._store)
+        await self._store.leases.remember(FACT, "")
+        self.holds = False
+        self._emit(RestoreAccepted(actor=actor.name))
+        self.on_accepted()
+        return True
+
+    async def _lacks(self, seen: SeenRenewal) -> bool:
+        """Whether the store knows nothing of a renewal that was committed: then it is from before it.
+
+        Rows of servers are forgotten a day after their end, and are not carried into another store.
+        """
+        if self._store.embedded:
+            return False
+        explained = await self._store.leases.fact(EXPLAINED)
+        if explained and seen.at <= datetime.fromisoformat(explained):
+            return False
+        standing = await self._store.leases.standing()
+        renewed = next((server.renewed for server in standing.servers if server.id == seen.server), None)
+        return seen.at > (standing.now - _REMEMBERED if renewed is None else renewed)
+
+    async def _compare_fence(self, highest: int, who: str) -> None:
         """Hold the highest fence that `who` has seen against the store's own."""
-        if not highest:
-            return
         own = await self._store.leases.highest_fence()
         if highest <= own:
             return
@@ -54,27 +104,23 @@ class RestoreWatch:
             what = f"it has seen fence {highest}, which no life of this store can have given"
             self._emit(WorkerMisspoke(worker=who, what=what, cut_off=False))
             return
-        await self._store.leases.remember(FACT, SUSPECTED)
-        self.holds = True
+        await self._suspect(who, highest)
         while highest > await self._store.leases.highest_fence():
             await self._store.leases.raise_incarnation()
-        self._emit(RestoreSuspected(who=who, fence=highest))
+
+    async def _suspect(self, who: str, fence: int) -> None:
+        """Hold at-most-once work, and tell people; once, until it is accepted."""
+        if await self.refresh():
+            return
+        await self._store.leases.remember(FACT, SUSPECTED)
+        self.holds = True
+        await self._store.leases.raise_incarnation()
+        self._emit(RestoreSuspected(who=who, fence=fence))
         detail = f"the database is older than what {who} has seen: it was restored, or a fail-over lost commits"
         hint = "at-most-once jobs are held; look at what they did since, then: rota doctor --accept-restore"
         await self._conditions.put(CONDITION, detail, hint)
 
-    async def accept(self, actor: Actor) -> bool:
-        """A person knows and accepts it: at-most-once work goes on. Returns whether anything was held."""
-        held = await self.refresh()
-        await self._conditions.clear(CONDITION)
-        if not held:
-            return False
-        entry = AuditEntry(
-            at=self._clock.now(), actor=actor.name, verb="restore.accept", object="store", request_id=actor.request_id
+    def _entry(self, actor: Actor, verb: str) -> AuditEntry:
+        return AuditEntry(
+            at=self._clock.now(), actor=actor.name, verb=verb, object="store", request_id=actor.request_id
         )
-        await self._store.access.audit([entry])
-        await self._store.leases.remember(FACT, "")
-        self.holds = False
-        self._emit(RestoreAccepted(actor=actor.name))
-        self.on_accepted()
-        return True

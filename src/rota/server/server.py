@@ -246,6 +246,7 @@ class Server:
     def _tell_each_other(self) -> None:
         """Let parts know what others hold, and wake who has to go on with it."""
         self.hub.renewal_age = lambda: self.leaseholder.renewal_age
+        self.hub.renewed = lambda: self.leaseholder.renewed
         self.dispatcher.epochs = self._epochs
         self.dispatcher.restore = self.restore
         self.hub.on_room = self.dispatcher.wake

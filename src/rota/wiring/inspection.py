@@ -55,6 +55,16 @@ def look_at_store(url: DatabaseUrl) -> StoreReport:
     return asyncio.run(look())
 
 
+def hold_restored(url: DatabaseUrl, actor: Actor) -> None:
+    """Hold at-most-once work of a store that somebody has restored, before its servers start."""
+
+    async def hold() -> None:
+        async with open_store(url) as opened:
+            await RestoreWatch(opened.store, opened.clock, lambda event: None).hold(actor)
+
+    asyncio.run(hold())
+
+
 def accept_restore(url: DatabaseUrl, actor: Actor) -> bool:
     """Let at-most-once work go on; servers notice before they next give some away. Returns whether it was held."""
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from rota.core.errors import Invalid, NotFound
 from rota.core.model import Value
+from rota.server.restore import explain
 from rota.settings.database import DatabaseUrl
 from rota.store.bundle import Store
 from rota.store.transfer import Kind
@@ -37,6 +38,7 @@ def move_store(source: DatabaseUrl, destination: DatabaseUrl, progress: Progress
             if await one.transfer.is_empty():
                 raise NotFound(f"{source.shown} holds nothing", hint="is it the right one?")
             counts = await move(one, two, progress)
+            await explain(two)
         return Moved(counts=counts, key_file=_key_file(source) if counts[Kind.SECRETS] else None)
 
     return asyncio.run(carry())
