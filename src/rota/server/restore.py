@@ -57,14 +57,14 @@ class RestoreWatch:
     async def compare(self, hello: Hello) -> None:
         """Hold what a worker has seen against what the store holds."""
         if hello.seen is not None and await self._lacks(hello.seen):
-            await self._suspect(hello.worker, hello.highest_fence)
+            await self._suspect(hello.worker, hello.highest_fence, _older_than(hello.worker))
         if hello.highest_fence:
             await self._compare_fence(hello.highest_fence, hello.worker)
 
     async def hold(self, actor: Actor) -> None:
         """A person has restored the store, and says so before anything starts."""
         await self._store.access.audit([self._entry(actor, "restore.hold")])
-        await self._suspect(actor.name, 0)
+        await self._suspect(actor.name, 0, f"{actor.name} says that the database was restored")
 
     async def accept(self, actor: Actor) -> bool:
         """A person knows and accepts it: at-most-once work goes on. Returns whether anything was held."""
@@ -104,11 +104,11 @@ class RestoreWatch:
             what = f"it has seen fence {highest}, which no life of this store can have given"
             self._emit(WorkerMisspoke(worker=who, what=what, cut_off=False))
             return
-        await self._suspect(who, highest)
+        await self._suspect(who, highest, _older_than(who))
         while highest > await self._store.leases.highest_fence():
             await self._store.leases.raise_incarnation()
 
-    async def _suspect(self, who: str, fence: int) -> None:
+    async def _suspect(self, who: str, fence: int, detail: str) -> None:
         """Hold at-most-once work, and tell people; once, until it is accepted."""
         if await self.refresh():
             return
@@ -116,7 +116,6 @@ class RestoreWatch:
         self.holds = True
         await self._store.leases.raise_incarnation()
         self._emit(RestoreSuspected(who=who, fence=fence))
-        detail = f"the database is older than what {who} has seen: it was restored, or a fail-over lost commits"
         hint = "at-most-once jobs are held; look at what they did since, then: rota doctor --accept-restore"
         await self._conditions.put(CONDITION, detail, hint)
 
@@ -124,3 +123,8 @@ class RestoreWatch:
         return AuditEntry(
             at=self._clock.now(), actor=actor.name, verb=verb, object="store", request_id=actor.request_id
         )
+
+
+def _older_than(who: str) -> str:
+    """What is said of it."""
+    return f"the database is older than what {who} has seen: it was restored, or a fail-over lost commits"
