@@ -89,6 +89,12 @@ def test_servers_of_a_cluster(rota: Command, data: Path) -> None:
     assert levels(rota, documents, 40)["servers"][:2] == ("problem", "2 of 4 shards are led by nobody")
 
 
+def test_a_server_of_the_version_before(rota: Command, data: Path) -> None:
+    documents = healthy()
+    del documents["/api/v1/servers"]
+    assert levels(rota, documents, 0)["servers"][0] == "warning"
+
+
 def test_a_worker_whose_clock_is_away(rota: Command, data: Path) -> None:
     worker = healthy()["/api/v1/workers"][1]["items"][0] | {"clock_offset": 3600.0}
     with fake_api(rota, healthy() | {"/api/v1/workers": (200, {"items": [worker]})}):

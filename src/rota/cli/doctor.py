@@ -19,7 +19,7 @@ from rota.cli.findings import CLOCK_SECONDS, Finding, clock_finding, tell
 from rota.cli.hiding import hide_password
 from rota.client.client import BlockingClient
 from rota.client.discovery import find_data
-from rota.core.errors import Invalid, RotaError
+from rota.core.errors import Invalid, NotFound, RotaError
 from rota.settings import SettingsRefused, Sources, load_up_settings
 from rota.settings.database import DatabaseUrl, find_database
 
@@ -173,7 +173,11 @@ def _clock(rota: BlockingClient) -> Iterable[Finding]:
 
 def _servers(rota: BlockingClient) -> Iterable[Finding]:
     """Who leads what, and how each fares by its own account."""
-    found = rota.run(rota.api.system.read("/servers"))
+    try:
+        found = rota.run(rota.api.system.read("/servers"))
+    except NotFound:
+        yield Finding("warning", "servers", "the server that answers is of an older version and does not list them")
+        return
     live = [one for one in found["items"] if one["state"] == "up"]
     led = " ".join(str(len(one["shards"])) for one in live)
     words = f"{', '.join(one['name'] for one in live)}; {found['shards']} shards led ({led})"
