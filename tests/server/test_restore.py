@@ -10,7 +10,7 @@ from tests.server.world import ADA
 
 from rota.clock import SystemClock
 from rota.core.model import Server
-from rota.events import Event, RestoreSuspected
+from rota.events import Event, RestoreSuspected, WorkerMisspoke
 from rota.server.restore import CONDITION, RestoreWatch, explain
 from rota.store.bundle import Store
 from rota.stores.postgres import open_postgres
@@ -79,6 +79,14 @@ async def test_a_server_the_store_never_knew_shows_it_too(store: Store) -> None:
     now = await join(store, "a")
     assert not await Watch(store).hears("stranger", now - timedelta(days=1)), "its row may have been forgotten"
     assert await Watch(store).hears("stranger", now - timedelta(minutes=1))
+
+
+async def test_what_is_yet_to_come_was_not_seen(store: Store) -> None:
+    one = Watch(store)
+    now = await join(store, "a")
+    for server in ("a", "stranger"):
+        assert not await one.hears(server, now + timedelta(days=365 * 70))
+    assert {type(event) for event in one.events} == {WorkerMisspoke}
 
 
 async def test_what_was_accepted_is_not_wondered_at_again(store: Store) -> None:

@@ -30,6 +30,7 @@ SUSPECTED: Final = "suspected"
 CONDITION: Final = "store-restored"
 EXPLAINED: Final = "explained"  # until when nobody wonders what was seen and is not here
 _REMEMBERED: Final = timedelta(hours=23)  # for so long at least the store keeps the rows of servers that have ended
+_AHEAD: Final = timedelta(minutes=1)  # so much may the clock of a restored store be behind that of the one before
 MOST_LIVES: Final = 16  # so often may one backup have been restored before anybody looked
 
 
@@ -56,7 +57,7 @@ class RestoreWatch:
 
     async def compare(self, hello: Hello) -> None:
         """Hold what a worker has seen against what the store holds."""
-        if hello.seen is not None and await self._lacks(hello.seen):
+        if hello.seen is not None and await self._lacks(hello.seen, hello.worker):
             await self._suspect(hello.worker, hello.highest_fence, _older_than(hello.worker))
         if hello.highest_fence:
             await self._compare_fence(hello.highest_fence, hello.worker)
@@ -80,7 +81,7 @@ class RestoreWatch:
         self.on_accepted()
         return True
 
-    async def _lacks(self, seen: SeenRenewal) -> bool:
+    async def _lacks(self, seen: SeenRenewal, who: str) -> bool:
         """Whether the store knows nothing of a renewal that was committed: then it is from before it.
 
         Rows of servers are forgotten a day after their end, and are not carried into another store.
@@ -91,6 +92,10 @@ class RestoreWatch:
         if explained and seen.at <= datetime.fromisoformat(explained):
             return False
         standing = await self._store.leases.standing()
+        if seen.at > standing.now + _AHEAD:
+            what = f"it has seen a renewal of {seen.at.isoformat()}, which is yet to come"
+            self._emit(WorkerMisspoke(worker=who, what=what, cut_off=False))
+            return False
         renewed = next((server.renewed for server in standing.servers if server.id == seen.server), None)
         return seen.at > (standing.now - _REMEMBERED if renewed is None else renewed)
 

@@ -20,6 +20,7 @@ from rota.loop import Loop
 from rota.server import whispers
 from rota.server.admission import Admission, Identity
 from rota.server.assigner import Assigner, SecretValues
+from rota.server.clock_watch import ClockWatch
 from rota.server.commands import Commands
 from rota.server.commands.base import Services
 from rota.server.commands.runs import at_start_run
@@ -107,6 +108,7 @@ class Server:
             Watcher(store, clock, counters, emit, wall=clock.wall, leads=self.leads_singletons),
             pruner,
             VitalsLoop(store, self.id, self.readings, emit),
+            ClockWatch(store, config.name, self.hub.signs, clock, emit),
         ]
         self._tell_each_other()
         self._hear_others()
