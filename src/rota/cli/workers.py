@@ -16,6 +16,8 @@ _FIELDS = {
     "label": lambda worker: ",".join(f"{name}={value}" for name, value in worker["labels"].items()),
 }
 
+_STYLES = {"up": "good", "draining": "warn"}
+
 
 workers = make_app("rota workers", "Who executes, how full each is, and who may.")
 
@@ -40,7 +42,7 @@ def list_workers(*, q: Query = "", server: Server = Server(), show: Show = Show(
         slots = [
             f"{kind} {worker['reserved'].get(kind, 0)}/{most}" for kind, most in sorted(worker["capacity"].items())
         ]
-        state = Cell(worker["state"], "good" if worker["state"] == "up" else "bad")
+        state = Cell(worker["state"], _STYLES.get(worker["state"], "bad"))
         labels = ",".join(f"{name}={value}" for name, value in worker["labels"].items())
         seen = moments.away(worker["last_seen"])
         rows.append([Cell(worker["name"], "bold"), state, ", ".join(slots), labels, seen, worker["version"]])

@@ -9,7 +9,7 @@ from rota.core.errors import StoreUnavailable
 from rota.core.lease import is_live
 from rota.events import InstallationMeasured
 from rota.server.insight import Insight
-from rota.server.queries.workers import list_workers
+from rota.server.queries.workers import known_workers
 from rota.store.bundle import Store
 
 
@@ -27,12 +27,12 @@ async def measure(store: Store, server: Insight, clock: Clock) -> InstallationMe
     try:
         counts = await store.views.summary()
         standing = await store.leases.standing()
-        workers = (await list_workers(store, server.signs())).items
+        workers = await known_workers(store, server.signs())
     except StoreUnavailable:
         return known
     live = {one.id for one in standing.servers if is_live(one, standing.now)}
-    states = Counter(worker.state for worker in workers)
-    offsets = [worker.clock_offset or 0.0 for worker in workers if worker.state != "lost"]
+    states = Counter(state for _, state in workers)
+    offsets = [worker.clock_offset or 0.0 for worker, state in workers if state != "lost"]
     waited = (clock.now() - counts.oldest_queued).total_seconds() if counts.oldest_queued else 0.0
     return replace(
         known,

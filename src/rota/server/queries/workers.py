@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -43,21 +44,34 @@ class WorkerList(View, kw_only=True):
     items: list[WorkerView]
 
 
+class KnownWorker(NamedTuple):
+    """A worker as of the newest sign of it, and its state: up, draining or lost."""
+
+    worker: Worker
+    state: str
+
+
+async def known_workers(store: Store, signs: Sequence[Sign] = ()) -> list[KnownWorker]:
+    """All workers, by name; `signs` are newer than what the store knows."""
+    standing = await store.leases.standing()
+    gone = {server.id for server in standing.servers if not is_live(server, standing.now)}
+    newest = {sign.name: sign for sign in signs}
+    known = []
+    for worker in await store.sessions.get():
+        sign = newest.get(worker.name)
+        seen = worker if sign is None else _as_of(worker, sign)
+        known.append(KnownWorker(seen, _state(seen, gone)))
+    return known
+
+
 async def list_workers(store: Store, signs: Sequence[Sign] = ()) -> WorkerList:
     """All workers with the runs they hold; `signs` are newer than what the store knows."""
     held: dict[str, list[Run]] = {}
     for run in await store.held.all():
         if run.current is not None:
             held.setdefault(run.current.worker, []).append(run)
-    standing = await store.leases.standing()
-    gone = {server.id for server in standing.servers if not is_live(server, standing.now)}
-    newest = {sign.name: sign for sign in signs}
-    views = []
-    for worker in await store.sessions.get():
-        sign = newest.get(worker.name)
-        known = worker if sign is None else _as_of(worker, sign)
-        views.append(_view(known, held.get(worker.name, []), _state(known, gone)))
-    return WorkerList(items=views)
+    known = await known_workers(store, signs)
+    return WorkerList(items=[_view(worker, held.get(worker.name, []), state) for worker, state in known])
 
 
 def _as_of(worker: Worker, sign: Sign) -> Worker:

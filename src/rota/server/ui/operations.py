@@ -14,7 +14,7 @@ from rota.core.query_language import quote
 from rota.core.small_lists import matcher
 from rota.server.api.services import ApiServices
 from rota.server.queries.servers import ServerList, ServerView, backlog, list_servers
-from rota.server.queries.workers import WorkerView, list_workers
+from rota.server.queries.workers import WorkerView, known_workers, list_workers
 from rota.server.restore import CONDITION as RESTORED
 from rota.server.ui.render import Visit, page
 
@@ -118,9 +118,9 @@ async def show_worker(request: Request, services: ApiServices, visit: Visit) -> 
 async def show_system(request: Request, services: ApiServices, visit: Visit) -> Response:
     """Whether the scheduler itself is all right: servers, shards, store, clocks, backlog, conditions."""
     servers = await list_servers(services.store, services.server, services.clock)
-    workers = (await list_workers(services.store, services.server.signs())).items
+    workers = await known_workers(services.store, services.server.signs())
     live = [server for server in servers.items if server.state == "up"]
-    present = [worker for worker in workers if worker.state != "lost"]
+    present = [worker for worker, state in workers if state != "lost"]
     return page(
         services,
         "system.html",
@@ -130,7 +130,7 @@ async def show_system(request: Request, services: ApiServices, visit: Visit) -> 
         shown=_newest(servers.items),
         readings_of=readings_of,
         shard_map=shard_map(servers, live),
-        counts=Counter(worker.state for worker in workers),
+        counts=Counter(state for _, state in workers),
         versions=sorted({server.version for server in live} | {worker.version for worker in present}),
         worst_clock=max((worker.clock_offset or 0.0 for worker in present), key=abs, default=None),
         clock_limit=_CLOCK_SECONDS,
