@@ -57,10 +57,15 @@ class RestoreWatch:
 
     async def compare(self, hello: Hello) -> None:
         """Hold what a worker has seen against what the store holds."""
-        if hello.seen is not None and await self._lacks(hello.seen, hello.worker):
-            await self._suspect(hello.worker, hello.highest_fence, _older_than(hello.worker))
+        if hello.seen is not None:
+            await self.compare_renewal(hello.seen, hello.worker)
         if hello.highest_fence:
             await self._compare_fence(hello.highest_fence, hello.worker)
+
+    async def compare_renewal(self, seen: SeenRenewal, who: str) -> None:
+        """Hold a renewal that `who` knows to have been committed against what the store holds."""
+        if await self._lacks(seen, who):
+            await self._suspect(who, 0, _older_than(who))
 
     async def hold(self, actor: Actor) -> None:
         """A person has restored the store, and says so before anything starts."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -41,6 +41,7 @@ from rota.store.bundle import Store
 from rota.store.sessions import Sign
 from rota.store.vitals import Readings
 from rota.wire.channel import ServerChannel
+from rota.wire.messages import SeenRenewal
 
 _DRAIN_POLL: Final = 0.05
 _LONGEST_AGE: Final = 1e9  # of a renewal that never was
@@ -256,6 +257,7 @@ class Server:
         self.recorder.on_requeue = self._requeued
         self.recorder.on_ended = self.dispatcher.freed
         self.leaseholder.on_shards = self._on_shards
+        self.leaseholder.on_row_missing = self._row_missing
         self.restore.on_accepted = self._changed
 
     def _hear_others(self) -> None:
@@ -304,6 +306,11 @@ class Server:
         if not done:
             self.whispers.say(whispers.HELD)
         return done
+
+    async def _row_missing(self, renewed: datetime | None) -> None:
+        """The store knows nothing of this server, which has renewed its lease in it then."""
+        if renewed is not None:
+            await self.restore.compare_renewal(SeenRenewal(server=self.id, at=renewed), "this server")
 
     def _on_shards(self) -> None:
         """The server leads other shards."""
