@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 from tests.core.builders import NOON, later
-from tests.server.world import ScriptedWorker, World, breathe, open_world
+from tests.server.world import ADA, ScriptedWorker, World, breathe, open_world
 
 from rota.core.ids import COUNTERS_PER_INCARNATION
 from rota.core.model import RunState
@@ -301,7 +301,9 @@ async def test_fence_the_store_never_gave_shows_that_it_was_restored(world: Worl
     other = RestoreWatch(world.store, world.clock, world.events.append)
     await other.refresh()
     assert other.holds, "every server knows"
-    assert await world.restore.accept()
+    assert await world.restore.accept(ADA)
+    assert not await world.restore.accept(ADA), "once is enough"
+    assert (await world.store.access.audit_trail(1))[0].verb == "restore.accept"
     assert not world.restore.holds
     assert await world.store.alerts.conditions() == []
     await world.worker("w2", highest_fence=highest)

@@ -218,3 +218,24 @@ async def test_jobs_know_their_shard() -> None:
         assert (await world.stored_job("team/a")).shard == 0
         assert world.store.shards == 1
         assert isinstance(world, World)
+
+
+async def test_a_row_that_has_gone_is_said_before_it_is_written_anew(cluster: Cluster) -> None:
+    server = cluster.server("a")
+    missing: list[datetime | None] = []
+
+    async def note(renewed: datetime | None) -> None:
+        missing.append(renewed)
+
+    server.on_row_missing = note
+    await server.join()
+    await server.tick()
+    last = server.renewed
+    assert missing == []
+    assert last is not None
+    cluster.clock.advance(days=2)
+    other = cluster.server("b")
+    await other.join()  # rows of servers that ended long ago go
+    await server.tick()
+    assert missing == [last]
+    assert server.renewed == cluster.clock.now()

@@ -19,7 +19,7 @@ from rota.core.model import AttemptState, Job, JobId, JobSpec, OutputChunk, Run,
 from rota.core.record import HasEnded, HasStarted, Known, News, Recorded, WantsPermit, WasLost, WasReturned
 from rota.core.release import lets_runs_wait
 from rota.core.run_state import Ended
-from rota.events import Emit, ReportRefused, RunEnded, RunRequeued
+from rota.events import Emit, PermitsGiven, ReportRefused, RunEnded, RunRequeued
 from rota.loop import NO_REST, Loop
 from rota.server.hub import Hub
 from rota.server.worker_session import WorkerSession
@@ -146,6 +146,8 @@ class Recorder(Loop):
         news = [_news(report) for _, message in messages for report in message.items]
         done = await self._commit(news)
         permitted = {(one.run_id, one.fence) for one in done.permitted}
+        if permitted:
+            self._emit(PermitsGiven(runs=len(permitted)))
         for session, message in messages:
             await session.send(ReportsAcknowledged(sequence=message.sequence))
             for report in message.items:

@@ -272,7 +272,7 @@ async def test_a_login_never_leads_to_another_site(rota: Installation, target: s
 
 async def test_pages_send_strangers_to_the_login(rota: Installation) -> None:
     async with rota.client(None) as browser:
-        for path in ("/", "/jobs", "/jobs/a/b", "/runs", "/r/x"):
+        for path in ("/", "/jobs", "/jobs/a/b", "/runs", "/r/x", "/workers", "/workers/w-1", "/system"):
             answer = await browser.get(path)
             assert answer.status_code == 303
             assert answer.headers["location"].startswith("/login?next=")
