@@ -90,6 +90,25 @@ class RunsAssigned(Event):
     left_out: int  # had moved on meanwhile
 
 
+class RunsStaged(Event):
+    """Of the runs given to workers, so many were given ahead of their time."""
+
+    runs: int
+
+
+class RunAskedBack(Event):
+    """A run that was given to a worker and had not started was asked back."""
+
+    run: str
+    worker: str
+
+
+class PermitsGiven(Event):
+    """At-most-once runs were allowed to start: their start is on record."""
+
+    runs: int
+
+
 class RunEnded(Event):
     """A run reached its final state."""
 
@@ -238,6 +257,12 @@ class RestoreSuspected(Event):
     fence: int
 
 
+class RestoreAccepted(Event):
+    """A person has accepted that the store is older than what was done with it; at-most-once work goes on."""
+
+    actor: str
+
+
 class JobsChanged(Event):
     """Definitions were created, changed or removed."""
 
@@ -291,6 +316,24 @@ class ClockStepped(Event):
 
     seconds: float
     at: datetime
+
+
+class InstallationMeasured(Event):
+    """Somebody has asked for metrics: how it stands at this moment, as far as the store answers."""
+
+    store_answers: bool
+    runs: dict[str, int] = {}  # unfinished, by state
+    jobs: dict[str, int] = {}  # by condition
+    oldest_wait_seconds: float = 0.0  # of the run that has waited longest for a worker
+    workers: dict[str, int] = {}  # by state
+    worker_clock_offset: float = 0.0  # the worst
+    servers: int = 0  # that live
+    shards_unled: int = 0
+    shards_led: int = 0  # by this server
+    sessions: int = 0  # of workers, at this server
+    renewal_age: float = 0.0
+    clock_offset: float = 0.0
+    planner_lag: float = 0.0
 
 
 class RequestFailed(Event):

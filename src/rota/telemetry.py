@@ -3,8 +3,21 @@
 | event            | level   | metric                                                                     |
 |------------------|---------|----------------------------------------------------------------------------|
 | JobsPlanned      | debug   | rota_runs_planned_total, rota_gaps_total, rota_planner_lag_seconds         |
-| LeaseRenewed     | debug   |                                                                            |
-| RunsAssigned     | debug   | rota_runs_assigned_total                                                   |
+| LeaseRenewed     | debug   | rota_lease_renewal_seconds                                                 |
+| LeaseLapsed      | warning | rota_lease_lapses_total                                                    |
+| ShardsTaken      | info    | rota_shards_taken_total                                                    |
+| ShardsReleased   | info ²  | rota_shards_released_total{why}                                            |
+| InstallationMeasured | debug | the gauges                                                               |
+| RunsAssigned     | debug   | rota_runs_assigned_total, rota_runs_left_out_total                         |
+| RunsStaged       | debug   | rota_runs_staged_total                                                     |
+| RunAskedBack     | debug   | rota_runs_asked_back_total                                                 |
+| PermitsGiven     | debug   | rota_permits_total                                                         |
+| WorkerConnected  | info    | rota_worker_connections_total{outcome="opened"}                            |
+| WorkerDisconnected | info  | rota_worker_connections_total{outcome="ended"}                             |
+| WorkerRefused    | warning | rota_worker_connections_total{outcome="refused"}                           |
+| WorkerLost       | warning | rota_workers_lost_total, rota_attempts_lost_total                          |
+| RestoreSuspected | warning | rota_restores_suspected_total                                              |
+| WorkerCutOff, ServerLost, ServerUnreachable, DeadlinePassed, SpoolBroken | warning |                    |
 | RunEnded         | info ¹  | rota_runs_ended_total{state}, rota_run_seconds, rota_run_wait_seconds      |
 | RunRequeued      | info    | rota_runs_requeued_total                                                   |
 | ReportRefused    | warning | rota_reports_refused_total                                                 |
@@ -20,8 +33,13 @@
 | every other      | info    |                                                                            |
 
 ¹ debug when the run succeeded: a busy server does not log each success.
+² warning when it was not this server's wish: taken by another server, or the lease could not be renewed.
+
+Beside events, the store's answers are counted as they come: rota_store_seconds{contract},
+rota_store_refusals_total{contract,code}.
 """
 
+import functools
 import logging
 import re
 from collections.abc import Callable
@@ -31,32 +49,63 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from rota.core.small_lists import ranges
 from rota.events import (
     ClientLimited,
     ClockStepped,
     ConditionRaised,
+    DeadlinePassed,
     Event,
+    InstallationMeasured,
     JobsPlanned,
     JoinRefused,
+    LeaseLapsed,
     LeaseRenewed,
     LoopFailed,
     NoticeFailed,
     NoticeSent,
+    PermitsGiven,
     ReportRefused,
     RequestFailed,
     RequestLimited,
+    RestoreSuspected,
+    RunAskedBack,
     RunEnded,
     RunRequeued,
     RunsAssigned,
+    RunsStaged,
     ScheduleBroken,
+    ServerLost,
+    ServerUnreachable,
+    ShardsReleased,
+    ShardsTaken,
+    SpoolBroken,
+    WorkerConnected,
+    WorkerCutOff,
+    WorkerDisconnected,
     WorkerJoined,
+    WorkerLost,
     WorkerMisspoke,
+    WorkerRefused,
 )
 
-_LEVELS: Final[dict[type[Event], int]] = {
+LEVELS: Final[dict[type[Event], int]] = {
     JobsPlanned: logging.DEBUG,
+    InstallationMeasured: logging.DEBUG,
     LeaseRenewed: logging.DEBUG,
+    PermitsGiven: logging.DEBUG,
+    RunAskedBack: logging.DEBUG,
     RunsAssigned: logging.DEBUG,
+    RunsStaged: logging.DEBUG,
+    LeaseLapsed: logging.WARNING,
+    WorkerLost: logging.WARNING,
+    WorkerRefused: logging.WARNING,
+    WorkerCutOff: logging.WARNING,
+    ServerLost: logging.WARNING,
+    ServerUnreachable: logging.WARNING,
+    DeadlinePassed: logging.WARNING,
+    SpoolBroken: logging.WARNING,
+    RestoreSuspected: logging.WARNING,
     RequestLimited: logging.DEBUG,
     ClientLimited: logging.WARNING,
     JoinRefused: logging.WARNING,
@@ -72,11 +121,111 @@ _LEVELS: Final[dict[type[Event], int]] = {
 _SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15, 60, 300, 1800, 7200)
 
 
+_QUICK: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_WANTED: Final = ("stopping", "given up")  # why a server leads shards no more, where it wished so
+
+
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+class OperationMetrics:
+    """How servers, workers and store fare; gauges are set when somebody asks for metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = functools.partial(Counter, registry=registry)
+        gauge = functools.partial(Gauge, registry=registry)
+        self.renewal = Histogram(
+            "rota_lease_renewal_seconds", "How long renewals of the lease took", buckets=_QUICK, registry=registry
+        )
+        self.lapses = counter("rota_lease_lapses", "Times the lease could not be renewed before it ended")
+        self.taken = counter("rota_shards_taken", "Shards this server has taken")
+        self.released = counter("rota_shards_released", "Shards this server leads no more, by reason", ["why"])
+        self.left_out = counter("rota_runs_left_out", "Placements refused because the run or session had moved on")
+        self.staged = counter("rota_runs_staged", "Runs given to workers ahead of their time")
+        self.asked_back = counter("rota_runs_asked_back", "Runs asked back from a worker before they started")
+        self.permits = counter("rota_permits", "At-most-once runs allowed to start")
+        self.connections = counter("rota_worker_connections", "Sessions of workers, by what became", ["outcome"])
+        self.workers_lost = counter("rota_workers_lost", "Workers that were silent for too long")
+        self.attempts_lost = counter("rota_attempts_lost", "Attempts lost with silent workers")
+        self.restores = counter("rota_restores_suspected", "Times a worker had seen a later life of the store")
+        self.store_seconds = Histogram(
+            "rota_store_seconds", "How long the store took to answer", ["contract"], buckets=_QUICK, registry=registry
+        )
+        self.store_refusals = counter("rota_store_refusals", "What the store refused, by code", ["contract", "code"])
+        self.store_answers = gauge("rota_store_answers", "Whether the store answered when metrics were asked for")
+        self.runs = gauge("rota_runs", "Unfinished runs of the installation by state", ["state"])
+        self.jobs = gauge("rota_jobs", "Jobs of the installation by condition", ["condition"])
+        self.oldest = gauge("rota_oldest_wait_seconds", "Of the run that has waited longest for a worker")
+        self.workers = gauge("rota_workers", "Workers of the installation by state", ["state"])
+        self.worker_clock = gauge("rota_worker_clock_offset_seconds", "The worst offset of a worker's clock")
+        self.servers = gauge("rota_servers", "Servers of the installation that live")
+        self.unled = gauge("rota_shards_unled", "Shards of the installation that nobody leads")
+        self.led = gauge("rota_shards_led", "Shards this server leads")
+        self.sessions = gauge("rota_worker_sessions", "Workers connected to this server")
+        self.renewal_age = gauge("rota_lease_renewal_age_seconds", "Since this server last renewed its lease")
+        self.clock = gauge("rota_clock_offset_seconds", "This server's wall clock ahead of the store's")
+        self.lag = gauge("rota_planner_lag_seconds", "How late this server's planner is")
+
+    def count(self, event: Event) -> None:
+        """Let the event move the metrics it stands for."""
+        match event:
+            case LeaseRenewed():
+                self.renewal.observe(event.seconds)
+            case LeaseLapsed():
+                self.lapses.inc()
+            case ShardsTaken():
+                self.taken.inc(len(event.shards))
+            case ShardsReleased():
+                self.released.labels(event.why).inc(len(event.shards))
+            case RunsStaged():
+                self.staged.inc(event.runs)
+            case RunAskedBack():
+                self.asked_back.inc()
+            case PermitsGiven():
+                self.permits.inc(event.runs)
+            case RestoreSuspected():
+                self.restores.inc()
+            case InstallationMeasured():
+                self._measure(event)
+            case _:
+                self._count_workers(event)
+
+    def _count_workers(self, event: Event) -> None:
+        """Sessions that begin and end."""
+        match event:
+            case WorkerConnected():
+                self.connections.labels("opened").inc()
+            case WorkerDisconnected():
+                self.connections.labels("ended").inc()
+            case WorkerRefused():
+                self.connections.labels("refused").inc()
+            case WorkerLost():
+                self.workers_lost.inc()
+                self.attempts_lost.inc(event.lost)
+            case _:
+                pass
+
+    def _measure(self, event: InstallationMeasured) -> None:
+        """Set the gauges; what is not known now keeps its last value, and the first of them says so."""
+        self.store_answers.set(event.store_answers)
+        self.renewal_age.set(event.renewal_age)
+        self.clock.set(event.clock_offset)
+        self.lag.set(event.planner_lag)
+        self.led.set(event.shards_led)
+        self.sessions.set(event.sessions)
+        if not event.store_answers:
+            return
+        for gauge, values in ((self.runs, event.runs), (self.jobs, event.jobs), (self.workers, event.workers)):
+            for name, value in values.items():
+                gauge.labels(name).set(value)
+        self.oldest.set(event.oldest_wait_seconds)
+        self.worker_clock.set(event.worker_clock_offset)
+        self.servers.set(event.servers)
+        self.unled.set(event.shards_unled)
+
+
 class Metrics:
-    """The server's metrics in a registry of their own; `summary` gauges are set when somebody asks."""
+    """The metrics of a process in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -97,9 +246,7 @@ class Metrics:
         self.notices = counter("rota_notices", "Notices by outcome", ["outcome"], registry=registry)
         self.seconds = Histogram("rota_run_seconds", "Start to end", buckets=_SECONDS, registry=registry)
         self.waited = Histogram("rota_run_wait_seconds", "Due to start", buckets=_SECONDS, registry=registry)
-        self.lag = Gauge("rota_planner_lag_seconds", "Lateness of the planner's last batch", registry=registry)
-        self.runs = Gauge("rota_runs", "Unfinished runs by state", ["state"], registry=registry)
-        self.jobs = Gauge("rota_jobs", "Jobs by condition", ["condition"], registry=registry)
+        self.operation = OperationMetrics(registry)
         self._states: dict[str, Counter] = {}
 
     def count(self, event: Event) -> None:
@@ -110,9 +257,10 @@ class Metrics:
             case JobsPlanned():
                 self.planned.inc(event.runs)
                 self.gaps.inc(event.gaps)
-                self.lag.set(event.lag_seconds)
+                self.operation.lag.set(event.lag_seconds)
             case RunsAssigned():
                 self.assigned.inc(event.runs)
+                self.operation.left_out.inc(event.left_out)
             case RunRequeued():
                 self.requeued.inc()
             case ReportRefused():
@@ -126,6 +274,7 @@ class Metrics:
             case NoticeFailed():
                 self.notices.labels("failed").inc()
             case _:
+                self.operation.count(event)
                 self._count_strangers(event)
 
     def _count_strangers(self, event: Event) -> None:
@@ -168,6 +317,8 @@ class Telemetry:
         level = _level_of(event)
         if level >= self._level:
             fields = msgspec.structs.asdict(event)
+            if isinstance(event, ShardsTaken | ShardsReleased):
+                fields["shards"] = ranges(event.shards)
             name = fields.pop("event", None)
             if name is not None:
                 fields["what"] = name
@@ -214,4 +365,6 @@ def _level_of(event: Event) -> int:
     """How much the event matters."""
     if isinstance(event, RunEnded):
         return logging.DEBUG if event.state == "succeeded" else logging.INFO
-    return _LEVELS.get(type(event), logging.INFO)
+    if isinstance(event, ShardsReleased):
+        return logging.INFO if event.why in _WANTED else logging.WARNING
+    return LEVELS.get(type(event), logging.INFO)

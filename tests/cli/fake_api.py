@@ -23,8 +23,15 @@ def healthy() -> Documents:
         "/readyz": (200, {"ok": True, "problems": []}),
         "/api/v1/summary": (200, summary),
         "/api/v1/workers": (200, {"items": [worker]}),
+        "/api/v1/servers": (200, {"items": [lone_server()], "shards": 1, "unled": []}),
         "/api/v1/alerts": (200, {"conditions": [], "items": []}),
     }
+
+
+def lone_server(**more: Any) -> dict[str, Any]:
+    """A server in order, with all shards."""
+    own = {"name": "s-1", "state": "up", "version": "1.2.3", "shards": [0], "problems": [], "clock_offset": 0.01}
+    return own | {"planner_lag": 0.0, "store_slow": 0.02} | more
 
 
 @contextmanager

@@ -3,11 +3,12 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.alerts.mail_server import fake_sendmail, mail_server
 from tests.cli.command import Command
-from tests.cli.fake_api import Documents, fake_api, healthy
+from tests.cli.fake_api import Documents, fake_api, healthy, lone_server
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_all_is_well(rota: Command, data: Path) -> None:
     with fake_api(rota, healthy()):
         done = rota("doctor")
     assert done.out.endswith("all is well\n")
-    assert done.out.count("✓") == 7
+    assert done.out.count("✓") == 8
     assert f"mail leaves by {rota.folder}/sendmail" in done.out
 
 
@@ -58,6 +59,62 @@ def test_no_worker_and_failing_jobs(rota: Command, data: Path) -> None:
     found = levels(rota, documents, 40)
     assert found["workers"][0] == "problem"
     assert found["jobs"][:2] == ("warning", "3 failing, 1 late")
+
+
+@pytest.mark.parametrize(
+    ("more", "level", "words"),
+    [
+        ({"problems": ["the planner fails; see the log"]}, "problem", "s-1: the planner fails; see the log"),
+        ({"planner_lag": 42.0}, "warning", "s-1: planning is 42 s late"),
+        ({"clock_offset": -9.0}, "warning", "s-1: its clock is 9.0 s away from the store's"),
+        ({"store_slow": 2.5}, "warning", "s-1: the store takes up to 2.5 s for an answer"),
+    ],
+)
+def test_what_a_server_says_of_itself(rota: Command, data: Path, more: dict[str, Any], level: str, words: str) -> None:
+    servers = {"items": [lone_server(**more)], "shards": 1, "unled": []}
+    with fake_api(rota, healthy() | {"/api/v1/servers": (200, servers)}):
+        found = rota("doctor", "--json", expect=40 if level == "problem" else 0).json["items"]
+    assert [(one["level"], one["words"]) for one in found if one["level"] != "ok"] == [(level, words)]
+
+
+def test_servers_of_a_cluster(rota: Command, data: Path) -> None:
+    two = [lone_server(shards=[1, 3]), lone_server(name="s-2", shards=[0, 2], version="1.2.4")]
+    old = lone_server(name="s-0", state="gone", shards=[], problems=["long ago"])
+    documents = healthy() | {"/api/v1/servers": (200, {"items": [*two, old], "shards": 4, "unled": []})}
+    with fake_api(rota, documents):
+        done = rota("doctor")
+    assert "✓ servers   s-1, s-2; 4 shards led (2 2)" in done.out
+    assert "! servers   they are of different versions: 1.2.3, 1.2.4" in done.out
+    documents["/api/v1/servers"] = (200, {"items": [two[0]], "shards": 4, "unled": [0, 2]})
+    assert levels(rota, documents, 40)["servers"][:2] == ("problem", "2 of 4 shards are led by nobody")
+
+
+def test_a_server_of_the_version_before(rota: Command, data: Path) -> None:
+    documents = healthy()
+    del documents["/api/v1/servers"]
+    assert levels(rota, documents, 0)["servers"][0] == "warning"
+
+
+def test_a_worker_whose_clock_is_away(rota: Command, data: Path) -> None:
+    worker = healthy()["/api/v1/workers"][1]["items"][0] | {"clock_offset": 3600.0}
+    with fake_api(rota, healthy() | {"/api/v1/workers": (200, {"items": [worker]})}):
+        done = rota("doctor")
+    assert "! clock     worker w-1: its clock is 3600.0 s away from the store's" in done.out
+
+
+def test_a_restore_is_accepted_through_a_server(rota: Command, data: Path) -> None:
+    for held, words in ((True, "at-most-once jobs go on"), (False, "nothing was held")):
+        with fake_api(rota, healthy() | {"/api/v1/store:accept-restore": (200, {"was_held": held})}) as asked:
+            assert words in rota("doctor", "--accept-restore").out
+            assert rota("doctor", "--accept-restore", "--json").json == {"was_held": held}
+        assert asked == ["POST /api/v1/store:accept-restore"] * 2
+
+
+def test_a_cluster_named_by_its_address_needs_no_folder_here(rota: Command) -> None:
+    with fake_api(rota, healthy()):
+        done = rota("doctor")
+    assert "data" not in done.out
+    assert done.out.endswith("all is well\n")
 
 
 def test_standing_conditions_are_problems_with_their_hints(rota: Command, data: Path) -> None:

@@ -11,12 +11,12 @@ from rich.cells import cell_len
 from rota.cli import times
 from rota.cli.common import Show, Times
 from rota.cli.exits import OF_STATE, exit_code
-from rota.cli.filters import matcher
 from rota.cli.terminal import STATE_GLYPHS, Cell, Screen, log_text, paint, plain, state_cell
 from rota.client.errors import NoServerKnown, NotRota, ServerFailed, Unreachable
 from rota.core.errors import Conflict, Invalid, NotAllowed, NotAuthenticated, NotFound, RotaError, StoreUnavailable
 from rota.core.model import RunState
 from rota.core.query_language import QueryError
+from rota.core.small_lists import matcher
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -17,7 +17,7 @@ from tests.history.probe import Event
 from tests.history.records import Definition, GapRow, History, JobHistory, Kill, Row
 
 FINAL = {"succeeded", "failed", "timed-out", "cancelled", "skipped", "missed", "lost"}
-PLANNED_AHEAD = timedelta(seconds=2.5)
+PLANNED_AHEAD = timedelta(seconds=3)
 THAW = 1.0  # seconds that what was frozen may live when its machine goes on
 CLOCK_GRAIN = 0.02  # /proc/uptime counts hundredths
 

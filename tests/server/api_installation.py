@@ -190,6 +190,7 @@ async def open_installation(
     Counter("rota_probe", "counts nothing", registry=registry)
     services = ApiServices(
         store=store,
+        server=server,
         commands=server.commands,
         queries=Queries(store, clock, Definitions()),
         access=access,

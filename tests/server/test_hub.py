@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 from tests.core.builders import NOON, later
-from tests.server.world import ScriptedWorker, World, breathe, open_world
+from tests.server.world import ADA, ScriptedWorker, World, breathe, open_world
 
 from rota.core.ids import COUNTERS_PER_INCARNATION
 from rota.core.model import RunState
@@ -206,6 +206,22 @@ async def test_worker_that_is_being_called_lost_is_not_told_that_it_lives(world:
     assert not [message for message in worker.heard() if isinstance(message, HeartbeatAcknowledged)]
 
 
+async def test_a_heartbeat_during_the_cut_is_not_answered(world: World) -> None:
+    """A closing handshake takes its time, and what a worker says meanwhile is still read."""
+    worker = await world.worker(distant=True)
+    (session,) = world.hub.all_sessions()
+    close = session.channel.close
+
+    async def slowly() -> None:
+        await worker.channel.send(Heartbeat(sent=1.0))
+        await breathe()
+        await close()
+
+    session.channel.close = slowly
+    await session.cut_off()
+    assert [type(message) for message in worker.heard()] == [Welcome]
+
+
 async def test_second_process_of_a_name_is_refused_and_told(world: World) -> None:
     first = await world.worker(distant=True)
     run, order = await assigned(world, first)
@@ -285,7 +301,9 @@ async def test_fence_the_store_never_gave_shows_that_it_was_restored(world: Worl
     other = RestoreWatch(world.store, world.clock, world.events.append)
     await other.refresh()
     assert other.holds, "every server knows"
-    assert await world.restore.accept()
+    assert await world.restore.accept(ADA)
+    assert not await world.restore.accept(ADA), "once is enough"
+    assert (await world.store.access.audit_trail(1))[0].verb == "restore.accept"
     assert not world.restore.holds
     assert await world.store.alerts.conditions() == []
     await world.worker("w2", highest_fence=highest)

@@ -9,7 +9,20 @@ import pytest
 from prometheus_client import generate_latest
 
 from rota import events
-from rota.events import ClockStepped, Event, JobsPlanned, LoopFailed, NoticeFailed, NoticeSent, RunEnded, RunRequeued
+from rota.events import (
+    ClockStepped,
+    Event,
+    JobsPlanned,
+    LeaseLapsed,
+    LoopFailed,
+    NoticeFailed,
+    NoticeSent,
+    RunEnded,
+    RunRequeued,
+    ShardsReleased,
+    ShardsTaken,
+    WorkerLost,
+)
 from rota.telemetry import Metrics, Telemetry, make_log
 
 
@@ -45,6 +58,8 @@ def samples() -> list[Event]:
         bool: True,
         datetime: datetime(2026, 6, 1, tzinfo=UTC),
         dict[int, int]: {0: 1},
+        dict[str, int]: {"up": 1},
+        tuple[int, ...]: (0, 1, 2, 5),
     }
     found = []
     for kind in Event.__subclasses__():
@@ -147,3 +162,23 @@ def test_quiet_events_are_counted_all_the_same() -> None:
     lines.emit(ended("succeeded"))
     assert lines.metric('rota_runs_ended_total{state="succeeded"}') == 1
     assert lines.text() == ""
+
+
+def test_losses_are_warnings_and_what_was_wished_is_not() -> None:
+    lines = Lines()
+    for event in (
+        LeaseLapsed(server="a", error="x"),
+        WorkerLost(worker="w", session=1, lost=2),
+        ShardsReleased(server="a", shards=(1, 2, 3, 9), why="taken by another server"),
+        ShardsReleased(server="a", shards=(1,), why="given up"),
+        ShardsTaken(server="a", shards=tuple(range(32))),
+    ):
+        lines.emit(event)
+    records = lines.records()
+    assert [one["level"] for one in records] == ["warning", "warning", "warning", "info", "info"]
+    assert records[2]["shards"] == "1-3, 9"
+    assert records[4]["shards"] == "0-31"
+    assert lines.metric("rota_attempts_lost_total") == 2
+    assert lines.metric("rota_shards_taken_total") == 32
+    assert lines.metric('rota_shards_released_total{why="given up"}') == 1
+    assert lines.metric("rota_lease_lapses_total") == 1

@@ -22,7 +22,7 @@ from store_values import (
     starting,
 )
 
-from rota.core.errors import Conflict, Fenced
+from rota.core.errors import Conflict, Fenced, Invalid
 from rota.core.model import (
     Delivery,
     JobSpec,
@@ -276,6 +276,22 @@ async def test_a_plan_under_an_old_epoch_writes_nothing(store: Store) -> None:
     assert await store.jobs.by_id([job.id]) == {job.id: job}
     assert await store.runs.get([plan.runs[0].id]) == {}
     assert await store.jobs.commit_plan([plan], new) == {job.id}
+
+
+async def test_a_plan_that_fails_leaves_the_cursor_where_it_was(store: Store) -> None:
+    job, other = make_job(), make_job("web/other")
+    await add_jobs(store, job, other)
+    epochs = await lead(store)
+    good = Plan(job_id=other.id, expected_version=1, cursor=after(60), next_at=None, runs=(make_run(other),))
+    impossible = replace(make_gap(job, NOON, after(60)), count=2**70)
+    bad = Plan(
+        job_id=job.id, expected_version=1, cursor=after(60), next_at=None, runs=(make_run(job),), gaps=(impossible,)
+    )
+    with pytest.raises(Invalid):
+        await store.jobs.commit_plan([good, bad], epochs)
+    assert await store.jobs.by_id([job.id, other.id]) == {job.id: job, other.id: other}
+    assert await store.runs.get([run.id for plan in (good, bad) for run in plan.runs]) == {}
+    assert await store.jobs.commit_plan([good, replace(bad, gaps=())], epochs) == {job.id, other.id}
 
 
 async def test_a_broken_schedule_is_noted_by_a_plan(store: Store) -> None:

@@ -9,10 +9,10 @@ from rota.cli import exits
 from rota.cli.common import Query, Show
 from rota.cli.connection import Server
 from rota.cli.failures import make_app
-from rota.cli.filters import matcher
 from rota.cli.terminal import Cell, plain
 from rota.client.client import BlockingClient
 from rota.core.errors import Invalid
+from rota.core.small_lists import matcher
 
 _FIELDS = {
     "state": lambda notice: notice["state"],

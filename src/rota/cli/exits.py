@@ -62,7 +62,9 @@ _OF_ERROR: Final[tuple[tuple[type[RotaError], int], ...]] = (
 _OF_CODE: Final = {
     "FOLDER_TAKEN": CONFLICT,
     "PORT_TAKEN": CONFLICT,
+    "FOLDER_UNUSABLE": USAGE,
     "SECRET_KEY": USAGE,
+    "STORE_UNUSABLE": USAGE,
     "TLS_UNUSABLE": USAGE,
     "WORKER_FILE": USAGE,
     "WORKER_REFUSED": NOT_ALLOWED,

@@ -43,6 +43,7 @@ GROUPS: Final = (
             "import": Verb("imports", "import_", "Turn a crontab into a job file"),
             "open": Verb("open", "open_", "A new login link for the browser"),
             "doctor": Verb("doctor", "doctor", "Look at the installation"),
+            "move": Verb("move", "move", "Carry everything into another database"),
         },
     ),
     Group(

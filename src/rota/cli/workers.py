@@ -7,14 +7,16 @@ from cyclopts import Parameter
 from rota.cli.common import Query, Show
 from rota.cli.connection import Server
 from rota.cli.failures import make_app
-from rota.cli.filters import matcher
 from rota.cli.terminal import Cell, plain
+from rota.core.small_lists import matcher
 
 _FIELDS = {
     "name": lambda worker: worker["name"],
     "state": lambda worker: worker["state"],
     "label": lambda worker: ",".join(f"{name}={value}" for name, value in worker["labels"].items()),
 }
+
+_STYLES = {"up": "good", "draining": "warn"}
 
 
 workers = make_app("rota workers", "Who executes, how full each is, and who may.")
@@ -40,7 +42,7 @@ def list_workers(*, q: Query = "", server: Server = Server(), show: Show = Show(
         slots = [
             f"{kind} {worker['reserved'].get(kind, 0)}/{most}" for kind, most in sorted(worker["capacity"].items())
         ]
-        state = Cell(worker["state"], "good" if worker["state"] == "up" else "bad")
+        state = Cell(worker["state"], _STYLES.get(worker["state"], "bad"))
         labels = ",".join(f"{name}={value}" for name, value in worker["labels"].items())
         seen = moments.away(worker["last_seen"])
         rows.append([Cell(worker["name"], "bold"), state, ", ".join(slots), labels, seen, worker["version"]])

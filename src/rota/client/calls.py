@@ -199,7 +199,7 @@ class SystemCalls:
         self._transport = transport
 
     async def read(self, path: str, **query: Any) -> Document:
-        """A document: /workers, /alerts, /secrets, /tokens, /summary, /me, /audit, /explain/cron."""
+        """A document: /workers, /servers, /alerts, /secrets, /tokens, /summary, /me, /audit, /explain/cron."""
         document: Document = await self._transport.get(path, **query)
         return document
 
@@ -245,6 +245,11 @@ class SystemCalls:
         """End a worker's token."""
         ended: Document = await self._transport.request("DELETE", f"/workers/{quote(name, safe='')}/token")
         return ended
+
+    async def accept_restore(self) -> bool:
+        """Let at-most-once work go on after a restore; whether it was held."""
+        answer = await self._transport.post("/store:accept-restore")
+        return bool(answer["was_held"])
 
     async def login_link(self) -> str:
         """The path of a one-use login link."""

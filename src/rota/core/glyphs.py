@@ -16,6 +16,13 @@ STATE_GLYPHS: Final = {
     "rejected": "⊗",
 }
 
+PROCESS_GLYPHS: Final = {
+    "up": "●",
+    "draining": "◐",
+    "lost": "⚡",
+    "gone": "○",
+}
+
 CONDITION_GLYPHS: Final = {
     "paused": "‖",
     "failing": "✕",

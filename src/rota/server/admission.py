@@ -58,7 +58,7 @@ class Admission:
         except NotAdmitted as error:
             self._emit(WorkerRefused(worker=hello.worker, reason=error.detail))
             raise
-        await self._restore.compare(hello.highest_fence, hello.worker)
+        await self._restore.compare(hello)
         return hello, worker
 
     async def _connect(self, hello: Hello) -> Worker:

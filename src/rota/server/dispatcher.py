@@ -11,11 +11,11 @@ from typing import Final, Protocol
 
 from rota.clock import Clock
 from rota.core.errors import Conflict
-from rota.core.model import Job, JobId, Overlap, Run, RunId
+from rota.core.model import Delivery, Job, JobId, Overlap, Run, RunId
 from rota.core.placement import WorkerRoom, kinds_with_room
 from rota.core.release import Ready, Released, Situation, lets_runs_wait, may_stage, release
 from rota.core.schedule import Schedule
-from rota.events import Emit
+from rota.events import Emit, RunsStaged
 from rota.loop import NO_REST, Loop
 from rota.server.ahead import Ahead, Candidate
 from rota.server.assigner import Assigner
@@ -152,9 +152,14 @@ class Dispatcher(Loop):
             jobs=found.jobs,
             holders=holders,
             unfinished=await self._unfinished(patient),
-            restored=self.restore is not None and self.restore.holds,
+            restored=await self._is_held(found.jobs),
         )
         return release(found.runs, situation, self._schedule_of, now)
+
+    async def _is_held(self, jobs: Mapping[JobId, Job]) -> bool:
+        """Whether at-most-once work of these jobs is held; another server may have been told so a moment ago."""
+        strict = any(job.spec.delivery is Delivery.AT_MOST_ONCE for job in jobs.values())
+        return strict and self.restore is not None and await self.restore.refresh()
 
     def _schedule_of(self, job: Job) -> Schedule:
         """The compiled schedule of a job."""
@@ -193,6 +198,8 @@ class Dispatcher(Loop):
         able = [one for one in candidates if may_stage(one.run, one.job, unfinished.get(one.job.id, ()))]
         ready = [Ready(run=one.run, alone=one.job.spec.overlap is not Overlap.ALLOW) for one in able]
         given = await self._assigner.assign(ready, {one.job.id: one.job for one in able}, rooms, now)
+        if given:
+            self._emit(RunsStaged(runs=len(given)))
         self.ahead.put_back([one for one in candidates if one.run.id not in given and self._stays(one, unfinished)])
         return bool(given)
 

@@ -17,7 +17,7 @@ _LOG_REST_SECONDS: Final = 0.25
 
 
 class Hints:
-    """Topics: `jobs`, `runs`, `job:<ns/name>`, `run:<id>`, `log:<run id>`."""
+    """Topics: `jobs`, `runs`, `workers`, `job:<ns/name>`, `run:<id>`, `log:<run id>`."""
 
     def __init__(self) -> None:
         self._epoch = secrets.token_hex(4)

@@ -9,17 +9,19 @@ reaper does that).
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from rota.clock import Clock
 from rota.core.errors import Fenced, StoreUnavailable
 from rota.core.model import Run, RunState, Worker
 from rota.core.placement import WorkerRoom
-from rota.events import Emit, WorkerConnected, WorkerDisconnected
+from rota.events import Emit, RunAskedBack, WorkerConnected, WorkerDisconnected
 from rota.server.admission import Admission, Identity, NotAdmitted
 from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
 from rota.store.runs import LossGuard
+from rota.store.sessions import Sign
 from rota.wire.channel import ChannelClosed, ServerChannel
 from rota.wire.messages import (
     Assign,
@@ -70,7 +72,9 @@ class Hub:
         self._holders: dict[AttemptKey, WorkerSession] = {}
         self._moving = False
         self.on_room: Callable[[], None] = lambda: None
+        self.on_workers: Callable[[], None] = lambda: None  # one has come or gone
         self.renewal_age: Callable[[], float] = lambda: 0.0
+        self.renewed: Callable[[], datetime | None] = lambda: None
 
     def sessions(self) -> list[WorkerSession]:
         """The connected workers, by name."""
@@ -84,6 +88,19 @@ class Hub:
         """What placement needs to know of the connected workers."""
         now = self._clock.monotonic()
         return [session.room() for session in self.sessions() if not session.hesitates(now)]
+
+    def signs(self) -> list[Sign]:
+        """What is known of the connected workers, as of when each was last heard."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        return [
+            Sign(
+                name=session.worker.name,
+                at=now - timedelta(seconds=monotonic - session.heard),
+                draining=session.draining,
+                clock_offset=session.clock_offset,
+            )
+            for session in self.sessions()
+        ]
 
     def holds(self, run: Run) -> bool:
         """Whether a worker of this server has the run's current attempt."""
@@ -158,6 +175,7 @@ class Hub:
         if (run.id, run.fence) in session.asked:
             return True
         session.asked[run.id, run.fence] = "give back"
+        self._emit(RunAskedBack(run=run.id, worker=session.worker.name))
         return await session.send(Revoke(run_id=run.id, fence=run.fence))
 
     def let_go(self, attempts: Iterable[AttemptKey]) -> None:
@@ -227,9 +245,11 @@ class Hub:
             now=self._clock.now(),
             lost=tuple(lost),
             renewal_age=self.renewal_age(),
+            renewed=self.renewed(),
         )
         await session.send(welcome)
         self._emit(WorkerConnected(worker=worker.name, session=worker.session))
+        self.on_workers()
         self.on_room()
         return session
 
@@ -276,7 +296,9 @@ class Hub:
         session.clock_offset = message.clock_offset
         if session.ended:  # it came too late: what the worker held is being called lost, so it must not live on
             return
-        answer = HeartbeatAcknowledged(sent=message.sent, now=self._clock.now(), renewal_age=self.renewal_age())
+        answer = HeartbeatAcknowledged(
+            sent=message.sent, now=self._clock.now(), renewal_age=self.renewal_age(), renewed=self.renewed()
+        )
         await session.send(answer)
         if grown:
             self.on_room()
@@ -292,6 +314,7 @@ class Hub:
             await self._store.sessions.disconnect(worker.name, worker.session, self._clock.now())
             if session.is_over:
                 await self.settle(session)
+        self.on_workers()
 
     async def settle(self, session: WorkerSession) -> None:
         """Call lost what the session still holds, and be done with it."""

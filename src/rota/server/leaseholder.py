@@ -5,7 +5,7 @@ been taken and its jobs follow this server's time zone database, and goes when i
 or when the lease could not be renewed in time. The fences in the store decide; this only spares the attempts.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -56,7 +56,9 @@ class Leaseholder(Loop):
         self._epochs = epochs
         self.on_shards: Callable[[], None] = lambda: None
         self.on_given_up: Callable[[], None] = lambda: None
+        self.on_row_missing: Callable[[datetime | None], Awaitable[None]] = _leave_it
         self._renewed: float | None = None  # own monotonic seconds at which the last committed renewal was asked for
+        self.renewed: datetime | None = None  # that renewal, as the store has it; None where there are none
         self._lapsed = False
         self._leaving = False
         self.standing = Standing(now=datetime.fromtimestamp(0, UTC), servers=(), shards=())
@@ -75,8 +77,9 @@ class Leaseholder(Loop):
         await check_tzdata(self._store)
         seconds = None if self._store.embedded else lease.LEASE_SECONDS
         asked = self._clock.monotonic()
-        await self._store.leases.join(self._server, seconds, alone=self._store.embedded)
+        row = await self._store.leases.join(self._server, seconds, alone=self._store.embedded)
         self._renewed = asked
+        self.renewed = None if self._store.embedded else row.renewed
         await self._balance()
 
     async def leave(self) -> None:
@@ -104,9 +107,11 @@ class Leaseholder(Loop):
         asked = self._clock.monotonic()
         told = await self._store.leases.renew(self._server.id, lease.LEASE_SECONDS)
         if told is None:  # the row was removed: a day without a renewal, or a restored database
+            await self.on_row_missing(self.renewed)
             told = (await self._store.leases.join(self._server, lease.LEASE_SECONDS)).renewed
         answered = self._clock.monotonic()
         self._renewed = asked
+        self.renewed = told
         self._lapsed = False
         await self._follow(asked, answered, told)
         self._emit(LeaseRenewed(seconds=answered - asked, shards=len(self._epochs)))
@@ -185,3 +190,7 @@ class Leaseholder(Loop):
         self._emit(ClockStepped(seconds=jump, at=told))
         detail = f"the database's clock jumped {abs(jump):.0f} s {'forward' if jump > 0 else 'back'}"
         await self._conditions.put("store-clock", detail, "look at the time service of the database's machine")
+
+
+async def _leave_it(renewed: datetime | None) -> None:
+    """Nobody wants to know that a server's row has gone."""

@@ -46,17 +46,17 @@ class Planner(Loop):
         self._epochs = epochs
         self._on_runs = on_runs
         self._definitions = Definitions()
+        self.lag = 0.0  # seconds that the last batch was late; 0 once nothing is left to plan
 
     async def tick(self) -> timedelta:
         """Plan one batch of due jobs; one query when nothing is due."""
         epochs = dict(self._epochs)  # of this moment: the plan is made under these, or refused
         upcoming = await self._store.jobs.next_due(list(epochs)) if epochs else None
         now = self._clock.now()
-        if upcoming is None:
-            return LONGEST_REST
         horizon = now + catch_up.LOOKAHEAD
-        if upcoming > horizon:
-            return min(upcoming - horizon, LONGEST_REST)
+        if upcoming is None or upcoming > horizon:
+            self.lag = 0.0
+            return LONGEST_REST if upcoming is None else min(upcoming - horizon, LONGEST_REST)
         async with self._planning:
             try:
                 await self._plan(await self._store.jobs.due(list(epochs), horizon, BATCH), epochs, now)
@@ -77,9 +77,10 @@ class Planner(Loop):
         runs = [run for plan in done for run in plan.runs if not run.state.is_final]
         if runs:
             self._on_runs(runs, {job.id: job for job in jobs})
-        lag = max(((now - job.next_at).total_seconds() for job in jobs if job.next_at and job.id in moved), default=0)
+        late = [(now - job.next_at).total_seconds() for job in jobs if job.next_at and job.id in moved]
+        self.lag = max([0.0, *late])
         created, gaps = sum(len(plan.runs) for plan in done), sum(len(plan.gaps) for plan in done)
-        self._emit(JobsPlanned(jobs=len(done), runs=created, gaps=gaps, lag_seconds=max(lag, 0.0)))
+        self._emit(JobsPlanned(jobs=len(done), runs=created, gaps=gaps, lag_seconds=self.lag))
 
     def _move(self, job: Job, now: datetime) -> catch_up.Move:
         """What answers the job's instants; a schedule that raises sets the job aside."""

@@ -19,7 +19,7 @@ from rota.core.model import AttemptState, Job, JobId, JobSpec, OutputChunk, Run,
 from rota.core.record import HasEnded, HasStarted, Known, News, Recorded, WantsPermit, WasLost, WasReturned
 from rota.core.release import lets_runs_wait
 from rota.core.run_state import Ended
-from rota.events import Emit, ReportRefused, RunEnded, RunRequeued
+from rota.events import Emit, PermitsGiven, ReportRefused, RunEnded, RunRequeued
 from rota.loop import NO_REST, Loop
 from rota.server.hub import Hub
 from rota.server.worker_session import WorkerSession
@@ -62,6 +62,7 @@ class Recorder(Loop):
         self._publish = publish
         self._inbox: asyncio.Queue[tuple[WorkerSession, Reports | Output]] = asyncio.Queue(BATCH)
         self._taken: list[tuple[WorkerSession, Reports | Output]] = []
+        self._at_once = BATCH  # messages committed together
         # Held by whoever reads the counters of jobs and writes them back, so that no two overwrite each other.
         self.counters = asyncio.Lock()
         self._ticking = asyncio.Lock()
@@ -88,9 +89,13 @@ class Recorder(Loop):
             self._taken.append(self._inbox.get_nowait())
         if not self._taken:
             return REST
-        await self._store_output([(session, one) for session, one in self._taken if isinstance(one, Output)])
-        await self._store_reports([(session, one) for session, one in self._taken if isinstance(one, Reports)])
-        self._taken.clear()
+        # What was too much for the store's patience is tried in smaller pieces, or nothing would ever be committed.
+        some = self._taken[: self._at_once]
+        self._at_once = max(1, len(some) // 2)
+        await self._store_output([(session, one) for session, one in some if isinstance(one, Output)])
+        await self._store_reports([(session, one) for session, one in some if isinstance(one, Reports)])
+        del self._taken[: len(some)]
+        self._at_once = min(BATCH, 2 * len(some)) if self._taken else BATCH
         return NO_REST
 
     async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
@@ -141,6 +146,8 @@ class Recorder(Loop):
         news = [_news(report) for _, message in messages for report in message.items]
         done = await self._commit(news)
         permitted = {(one.run_id, one.fence) for one in done.permitted}
+        if permitted:
+            self._emit(PermitsGiven(runs=len(permitted)))
         for session, message in messages:
             await session.send(ReportsAcknowledged(sequence=message.sequence))
             for report in message.items:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -20,6 +20,7 @@ from rota.loop import Loop
 from rota.server import whispers
 from rota.server.admission import Admission, Identity
 from rota.server.assigner import Assigner, SecretValues
+from rota.server.clock_watch import ClockWatch
 from rota.server.commands import Commands
 from rota.server.commands.base import Services
 from rota.server.commands.runs import at_start_run
@@ -33,12 +34,17 @@ from rota.server.pruner import Pruner
 from rota.server.reaper import Reaper
 from rota.server.recorder import Recorder
 from rota.server.restore import RestoreWatch
+from rota.server.vitals import StoreTimes, VitalsLoop
 from rota.server.watcher import Watcher
 from rota.server.whispers import Whispers
 from rota.store.bundle import Store
+from rota.store.sessions import Sign
+from rota.store.vitals import Readings
 from rota.wire.channel import ServerChannel
+from rota.wire.messages import SeenRenewal
 
 _DRAIN_POLL: Final = 0.05
+_LONGEST_AGE: Final = 1e9  # of a renewal that never was
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,7 @@ class Server:
     ) -> None:
         self.id = f"{rng.getrandbits(48):012x}"
         self.store = store
+        self.store_times = StoreTimes()
         self._clock = clock
         self._emit = emit
         self._publish = publish
@@ -84,15 +91,12 @@ class Server:
         counters = self.recorder.counters
         admission = Admission(store, self.id, self.restore, clock, emit)
         self.hub = Hub(store, clock, self.id, admission, OwnReports(self.recorder, store, emit), emit)
-        self.hub.renewal_age = lambda: self.leaseholder.renewal_age
         self.recorder.hub = self.hub
         self.job_files: JobFiles | None = None
         self.commands = Commands(self._services())
         assigner = Assigner(store, self.hub, secrets, self.recorder, emit)
         replace_runs = self.commands.replace_runs
         self.dispatcher = Dispatcher(store, self.hub, assigner, self.recorder, replace_runs, clock, emit)
-        self.dispatcher.epochs = self._epochs
-        self.dispatcher.restore = self.restore
         self.planner = Planner(store, clock, self._epochs, self._planning, counters, self.dispatcher.planned, emit)
         if config.job_paths:
             self.job_files = JobFiles(config.job_paths, store, self.commands, clock, emit)
@@ -104,6 +108,8 @@ class Server:
             self._reaper,
             Watcher(store, clock, counters, emit, wall=clock.wall, leads=self.leads_singletons),
             pruner,
+            VitalsLoop(store, self.id, self.readings, emit),
+            ClockWatch(store, config.name, self.hub.signs, clock, emit),
         ]
         self._tell_each_other()
         self._hear_others()
@@ -146,6 +152,27 @@ class Server:
         except StoreUnavailable as error:
             problems.append(f"the store: {error.detail}")
         return problems
+
+    async def readings(self) -> Readings:
+        """What the server measures of itself, now."""
+        return Readings(
+            clock_offset=self._clock.wall() - self._clock.now().timestamp(),
+            planner_lag=self.planner.lag,
+            renewal_age=min(self.leaseholder.renewal_age, _LONGEST_AGE),
+            store_typical=self.store_times.typical,
+            store_slow=self.store_times.slow,
+            workers=len(self.hub.sessions()),
+            problems=tuple(await self.health()),
+        )
+
+    @property
+    def shards_led(self) -> int:
+        """How many shards the server leads."""
+        return len(self._epochs)
+
+    def signs(self) -> list[Sign]:
+        """What is known at this moment of the workers connected here."""
+        return self.hub.signs()
 
     def wake_background(self) -> None:
         """There may be something for the loops off the path of a run (a notice to send)."""
@@ -220,11 +247,18 @@ class Server:
         )
 
     def _tell_each_other(self) -> None:
-        """Let what one part does wake the part that has to go on with it."""
+        """Let parts know what others hold, and wake who has to go on with it."""
+        self.hub.renewal_age = lambda: self.leaseholder.renewal_age
+        self.hub.renewed = lambda: self.leaseholder.renewed
+        self.dispatcher.epochs = self._epochs
+        self.dispatcher.restore = self.restore
         self.hub.on_room = self.dispatcher.wake
+        self.hub.on_workers = lambda: self._publish("workers")
         self.recorder.on_requeue = self._requeued
         self.recorder.on_ended = self.dispatcher.freed
         self.leaseholder.on_shards = self._on_shards
+        self.leaseholder.on_row_missing = self._row_missing
+        self.restore.on_accepted = self._changed
 
     def _hear_others(self) -> None:
         """Let other servers' words wake the loops."""
@@ -272,6 +306,11 @@ class Server:
         if not done:
             self.whispers.say(whispers.HELD)
         return done
+
+    async def _row_missing(self, renewed: datetime | None) -> None:
+        """The store knows nothing of this server, which has renewed its lease in it then."""
+        if renewed is not None:
+            await self.restore.compare_renewal(SeenRenewal(server=self.id, at=renewed), "this server")
 
     def _on_shards(self) -> None:
         """The server leads other shards."""

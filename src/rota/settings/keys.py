@@ -108,7 +108,14 @@ CHANNEL_KEYS: Final = _keys(
 
 OTHER_VARIABLES: Final = frozenset(
     {"ROTA_DATA", "ROTA_CONFIG", "ROTA_URL", "ROTA_TOKEN", "ROTA_SECRET_KEY", "ROTA_STATE"}
-    | {"ROTA_JOIN_TOKEN", "ROTA_JOIN_TOKEN_FILE"}
+    | {
+        "ROTA_JOIN_TOKEN",
+        "ROTA_JOIN_TOKEN_FILE",
+        "ROTA_TOKEN_DATABASE",
+        "ROTA_MOVE_FROM",
+        "ROTA_MOVE_TO",
+        "ROTA_DOCTOR_DATABASE",
+    }
     | {key.variable for role in (UP_KEYS, SERVER_KEYS, WORKER_KEYS) for key in role}
 )
 """Variables of the same family that another part reads: no role takes one of them for a mistake."""

@@ -14,6 +14,7 @@ from rota.store.sessions import Sessions
 from rota.store.signals import Signals
 from rota.store.transfer import Transfer
 from rota.store.views import Views
+from rota.store.vitals import VitalsBook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Store:
     views: Views
     signals: Signals
     transfer: Transfer
+    vitals: VitalsBook
     shards: int
     embedded: bool
     close: Callable[[], Awaitable[None]]

@@ -24,6 +24,19 @@ class Migration(NamedTuple):
     sql: str
 
 
+class SchemaState(NamedTuple):
+    """Which schema a database has (0: none), which this code would bring it to, and which it must know to work."""
+
+    present: int
+    known: int
+    needed: int
+
+    @classmethod
+    def of(cls, present: Mapping[int, int], steps: Sequence[Migration]) -> "SchemaState":
+        """Of the steps a database has (number → oldest server), and those of this code."""
+        return cls(max(present, default=0), steps[-1].number, max(present.values(), default=0))
+
+
 def read_migrations(package: str) -> list[Migration]:
     """All migrations of an adapter's package, in order."""
     folder = resources.files(package).joinpath("migrations")

@@ -29,7 +29,10 @@ async def move(source: Store, destination: Store, progress: Progress) -> dict[Ki
     if not await destination.transfer.is_empty():
         raise Conflict("the destination is not empty", hint="name a new database or file; nothing is ever merged")
     await destination.transfer.raise_fences(await source.transfer.fences())
-    return {kind: await _move_kind(source, destination, kind, progress) for kind in Kind}
+    moved = {kind: await _move_kind(source, destination, kind, progress) for kind in Kind}
+    await _refuse_live(source, "source")  # one that was started meanwhile: what it did since may be missing
+    await _refuse_live(destination, "destination")
+    return moved
 
 
 async def _move_kind(source: Store, destination: Store, kind: Kind, progress: Progress) -> int:

@@ -1,10 +1,12 @@
 """Workers and servers as rows."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from rota.core.model import Server, Worker
+from rota.store.vitals import Readings, Vitals
 from rota.stores.rows import (
     Row,
     from_micros,
@@ -16,6 +18,7 @@ from rota.stores.rows import (
 )
 
 _capacity: Final = msgspec.json.Decoder(dict[str, int]).decode
+_readings: Final = msgspec.json.Decoder(Readings).decode
 
 
 def worker_row(worker: Worker) -> Row:
@@ -74,3 +77,13 @@ def server_from_row(row: Row) -> Server:
         renewed=from_micros(renewed),
         lease_until=from_micros(lease_until),
     )
+
+
+def readings_text(readings: Readings) -> str:
+    """What a server says of itself, as it is kept."""
+    return msgspec.json.encode(readings).decode()
+
+
+def vitals_from_rows(rows: Iterable[Row]) -> dict[str, Vitals]:
+    """What servers said of themselves, by id."""
+    return {server: Vitals(at=from_micros(at), readings=_readings(text)) for server, at, text in rows}

@@ -38,6 +38,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     fence: Fence
 
 
+class SeenRenewal(Message):
+    """The newest committed renewal of a server's lease that I was told of: no store that I may work for is older."""
+
+    server: Id
+    at: Moment  # by the store's clock, as the store has it
+
+
 class Hello(Message):
     """Who I am, what I can carry, what I am still running."""
 
@@ -50,6 +57,7 @@ class Hello(Message):
     cpus: Number = 1
     memory: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
     highest_fence: Fence = 0
+    seen: SeenRenewal | None = None
     held: tuple[Held, ...] = ()
 
 
@@ -145,6 +153,7 @@ class Welcome(Message):
     now: datetime  # the store's clock
     lost: tuple[Held, ...] = ()  # of what you hold: no longer yours, end it
     renewal_age: float = 0.0  # seconds since the server's last committed renewal of its lease
+    renewed: datetime | None = None  # that renewal, as the store has it
 
 
 class Refused(Message):
@@ -226,6 +235,7 @@ class HeartbeatAcknowledged(Message):
     sent: float
     now: datetime
     renewal_age: float = 0.0
+    renewed: datetime | None = None  # that renewal, as the store has it
 
 
 class Moving(Message):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from rota.settings.values import ServerSettings
 from rota.store.bundle import Store
 from rota.wiring.process import Process, Say, allow_many_files, calm_collector, make_process, unless_hurried
 from rota.wiring.stores import OpenStore, open_store
+from rota.wiring.timed import timed
 from rota.wiring.web import Site, make_access, make_tls, own_url, serving, tls_files
 
 _KEY_HINT: Final = f"give every server the same {KEY_VARIABLE} or secret_key_file (head -c 32 /dev/urandom | base64)"
@@ -51,6 +53,8 @@ async def _serve(settings: ServerSettings, say: Say) -> int:
             open_store(settings.database, lambda warning: say(f"! database   {warning}"))
         )
         process = make_process(settings, opened.clock)
+        store, times = timed(opened.store, process.metrics.operation)
+        opened = dataclasses.replace(opened, store=store)
         say(f"✓ database   {settings.database.shown}")
         access, watch = make_access(opened.store, process)
         advertised = _advertised(settings, listener)
@@ -67,6 +71,7 @@ async def _serve(settings: ServerSettings, say: Say) -> int:
         )
         await _look_at_key(site, opened.store, process, advertised, say)
         server = _server(settings, site, opened, process, advertised)
+        server.store_times = times
         await server.start()
         stack.push_async_callback(server.stop)
         await stack.enter_async_context(serving(site, server, process))

@@ -30,6 +30,7 @@ from rota.store.bundle import Store
 from rota.stores.sqlite import open_sqlite
 from rota.wire.channel import WorkerChannel, memory_channel
 from rota.wiring.process import Process, Say, calm_collector, make_process, unless_hurried
+from rota.wiring.timed import timed
 from rota.wiring.web import Site, make_access, make_tls, own_url, serving
 from rota.worker.agent import Agent, NoMoreServers
 from rota.worker.settings import WorkerSettings, default_capacity
@@ -54,9 +55,11 @@ async def _up(settings: UpSettings, folder: DataFolder, say: Say) -> int:
     async with contextlib.AsyncExitStack() as stack:
         store = await open_sqlite(folder.path / "rota.db", clock=process.clock)
         stack.push_async_callback(store.close)
+        store, times = timed(store, process.metrics.operation)
         say(f"✓ database   sqlite, {folder.path / 'rota.db'}")
         site = await _site(settings, folder, store, process, say)
         server = await _server(settings, folder, store, site, process)
+        server.store_times = times
         server.add(site.watch)
         await server.start()
         stack.push_async_callback(server.stop)

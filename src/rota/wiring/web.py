@@ -84,6 +84,7 @@ def _services(site: Site, server: Server, process: Process) -> ApiServices:
     store, options, clock = server.store, site.options, process.clock
     return ApiServices(
         store=store,
+        server=server,
         commands=server.commands,
         queries=Queries(store, clock, Definitions(), options.timezone),
         access=site.access,

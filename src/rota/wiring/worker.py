@@ -10,7 +10,7 @@ from typing import Final
 import uvloop
 
 import rota
-from rota.clock import FollowingClock
+from rota.clock import FollowingClock, boot_time
 from rota.core.errors import Invalid
 from rota.settings.values import WorkerProcessSettings
 from rota.wiring.process import Process, Say, calm_collector, make_process, unless_hurried
@@ -35,7 +35,7 @@ def run_worker(settings: WorkerProcessSettings, say: Say) -> int:
 
 async def _work(settings: WorkerProcessSettings, join_token: str | None, say: Say) -> int:
     """Work until the end."""
-    clock = FollowingClock()
+    clock = worker_clock()
     process = make_process(settings, clock)
     async with Dialer(_dial_settings(settings, join_token), version=rota.__version__) as dialer:
         agent = _agent(settings, clock, dialer, process)
@@ -54,6 +54,14 @@ async def _work(settings: WorkerProcessSettings, join_token: str | None, say: Sa
             await stopping
         await running
     return 0
+
+
+def worker_clock() -> FollowingClock:
+    """The servers' clock, carried on by one that goes on while the machine is suspended.
+
+    The keeper, which is told until when attempts may live, compares with that one too.
+    """
+    return FollowingClock(boot_time)
 
 
 async def _drain(agent: Agent, grace: float) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from random import Random, SystemRandom
 from typing import Final, Protocol
 
@@ -16,7 +17,7 @@ from rota.clock import Clock
 from rota.core.errors import RotaError
 from rota.events import DeadlinePassed, Emit, Event, ServerLost, ServerReached, ServerUnreachable, SpoolBroken
 from rota.wire.channel import ChannelClosed, WorkerChannel
-from rota.wire.messages import Goodbye, Hello
+from rota.wire.messages import Goodbye, Hello, SeenRenewal
 from rota.worker.deadline import Deadline
 from rota.worker.executor import Executor
 from rota.worker.executors import make_executors
@@ -94,6 +95,7 @@ class Agent:
         self._draining: asyncio.Task[None] | None = None
         self.follow: Follow = lambda sent, received, told: None
         self.another_is_ready: Look = nowhere
+        self._seen: SeenRenewal | None = None
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -171,6 +173,7 @@ class Agent:
         session.follow = self.follow
         session.another_is_ready = self.another_is_ready
         session.on_drain = self._drain_asked
+        session.on_renewal = self._saw_renewal
         try:
             await session.open(self._hello())
         except BaseException:
@@ -205,8 +208,14 @@ class Agent:
             cpus=offered.cpus or os.cpu_count() or 1,
             memory=offered.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             highest_fence=self._workload.highest_fence,
+            seen=self._seen,
             held=(*self._workload.held(), *self._outbox.ended()),
         )
+
+    def _saw_renewal(self, server: str, at: datetime | None) -> None:
+        """A server has told of a renewal in the store."""
+        if at is not None and (self._seen is None or at > self._seen.at):
+            self._seen = SeenRenewal(server=server, at=at)
 
     def _drain_asked(self, grace: float) -> None:
         self._workload.draining = True

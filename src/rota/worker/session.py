@@ -66,6 +66,7 @@ class Session:
         self.follow: Follow = lambda sent, received, told: None
         self.on_drain: Callable[[float], None] = lambda grace: None
         self.another_is_ready: Look = nowhere
+        self.on_renewal: Callable[[str, datetime | None], None] = lambda server, at: None
         self._handlers: Mapping[type, Callable[..., None]] = {
             Assign: lambda message: workload.take(message.orders),
             Permit: lambda message: workload.permit(message.run_id, message.fence, message.boot_id),
@@ -92,6 +93,7 @@ class Session:
             raise ChannelClosed("the server's first word was not a welcome")
         self.server = answer.server
         self.follow(sent, self._clock.monotonic(), answer.now)
+        self.on_renewal(answer.server, answer.renewed)
         if self._deadline is not None:
             self._deadline.welcomed(sent, answer.renewal_age)
         self._workload.lose(answer.lost)
@@ -129,6 +131,7 @@ class Session:
         self._unanswered = None
         self._renewal_age = message.renewal_age
         self.follow(message.sent, self._clock.monotonic(), message.now)
+        self.on_renewal(self.server, message.renewed)
         if self._deadline is not None:
             self._deadline.acknowledged(message.sent, message.renewal_age)
 

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from rota.core.errors import NotFound
-from rota.server.api import administration, batches, jobs, runs, stream, system, worker, workers
+from rota.server.api import administration, batches, jobs, runs, servers, stream, system, worker, workers
 from rota.server.api.endpoint import Endpoint
 from rota.server.api.idempotency import Idempotency
 from rota.server.api.middleware import Guard, request_id_of
@@ -30,6 +30,7 @@ def api_routes(settings: ApiSettings) -> list[Route[Any, Any]]:
         *batches.ROUTES,
         *runs.ROUTES,
         *administration.ROUTES,
+        *servers.ROUTES,
         *stream.ROUTES,
         *worker.ROUTES,
         *workers.ROUTES,

@@ -14,6 +14,7 @@ from rota.server.api.limits import Limiter
 from rota.server.commands import Commands
 from rota.server.enrolment import Enrolment
 from rota.server.hints import Hints
+from rota.server.insight import Insight
 from rota.server.queries.service import Queries
 from rota.server.secrets import Vault
 from rota.server.token_watch import TokenWatch
@@ -45,6 +46,7 @@ class ApiServices:
     """The services behind the API. `health` says what keeps the server from being ready, in words."""
 
     store: Store
+    server: Insight
     commands: Commands
     queries: Queries
     access: AccessControl

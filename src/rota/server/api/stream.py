@@ -19,7 +19,7 @@ _RETRY_MILLISECONDS: Final = 2000
 
 
 class StreamParameters(Parameters):
-    """Topics, joined by commas: `jobs`, `runs`, `job:NS/NAME`, `run:ID`, `log:ID`; `since` as Last-Event-ID."""
+    """Topics by commas: `jobs`, `runs`, `workers`, `job:NS/NAME`, `run:ID`, `log:ID`; `since` as Last-Event-ID."""
 
     topics: Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
     since: Annotated[str, msgspec.Meta(max_length=64)] = ""
@@ -41,11 +41,11 @@ async def open_stream(call: Call[StreamParameters, NoBody]) -> Answer:
 
 def _check_topic(topic: str) -> None:
     kind, separator, thing = topic.partition(":")
-    known = topic in ("jobs", "runs")
+    known = topic in ("jobs", "runs", "workers")
     known = known or (kind in ("run", "log") and is_run_id(thing))
     known = known or (kind == "job" and 3 <= len(thing) <= 201 and thing.count("/") == 1)
     if not known or (separator and not thing):
-        raise Invalid(f'there is no topic "{topic[:60]}"', hint="jobs, runs, job:NS/NAME, run:ID, log:ID")
+        raise Invalid(f'there is no topic "{topic[:60]}"', hint="jobs, runs, workers, job:NS/NAME, run:ID, log:ID")
 
 
 async def _while_allowed(

@@ -15,6 +15,7 @@ from rota.core.zones import zone_info
 from rota.server.api.jobs import Limit, Text
 from rota.server.api.openapi import document
 from rota.server.api.routes import PREFIX, Answer, Call, NoBody, NoParameters, Parameters, Route
+from rota.server.measuring import measure
 from rota.server.queries.explain import Explanation, explain_schedule
 from rota.server.queries.shapes import Moment, View, maybe_moment, moment
 from rota.server.queries.upcoming import UpcomingList
@@ -102,7 +103,7 @@ async def explain_cron(call: Call[ExplainParameters, NoBody]) -> Answer:
 
 async def read_workers(call: Call[NoParameters, NoBody]) -> Answer:
     """All workers."""
-    return Answer(value=await list_workers(call.services.store))
+    return Answer(value=await list_workers(call.services.store, call.services.server.signs()))
 
 
 async def read_summary(call: Call[NoParameters, NoBody]) -> Answer:
@@ -159,6 +160,8 @@ async def readyz(call: Call[NoParameters, NoBody]) -> Answer:
 
 async def metrics(call: Call[NoParameters, NoBody]) -> Answer:
     """Prometheus text."""
+    services = call.services
+    services.emit(await measure(services.store, services.server, services.clock))
     content = generate_latest(call.services.metrics)
     return Answer(raw=Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST}))
 

@@ -1,4 +1,4 @@
-"""The pages: Jobs, Job, Runs, Run. Each asks the same queries as the API and renders what they answer."""
+"""The pages, and Jobs, Job, Runs, Run of them. Each asks the same queries as the API and renders what they answer."""
 
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +26,7 @@ from rota.server.api.middleware import request_id_of
 from rota.server.api.problems import NoSuchMethod, problem_of
 from rota.server.api.services import ApiServices
 from rota.server.queries.shapes import run_view
-from rota.server.ui import login
+from rota.server.ui import login, operations
 from rota.server.ui.figures import waterfall
 from rota.server.ui.render import Visit, as_yaml, page
 from rota.server.ui.words import parse
@@ -251,6 +251,9 @@ def page_routes(services: ApiServices) -> list[BaseRoute]:
         "/jobs/{namespace}/{name}": show_job,
         "/runs": show_runs,
         "/r/{id}": show_run,
+        "/workers": operations.show_workers,
+        "/workers/{name}": operations.show_worker,
+        "/system": operations.show_system,
     }
     public: dict[str, dict[str, PublicHandler]] = {
         "/login": {"GET": login.show_login, "POST": login.log_in},

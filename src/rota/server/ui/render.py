@@ -6,6 +6,7 @@ import jinja2
 from starlette.responses import HTMLResponse
 
 from rota.core.model import Condition, Value
+from rota.core.small_lists import ranges
 from rota.core.zones import zone_info
 from rota.jobfile.yaml_out import yaml_lines
 from rota.server.access import Session
@@ -27,6 +28,10 @@ _ENVIRONMENT.globals.update(
     strip=figures.strip,
     strip_summary=figures.strip_summary,
     glyphs=words.GLYPHS,
+    process_status=words.process_status,
+    milliseconds=words.milliseconds,
+    offset=words.offset,
+    ranges=ranges,
 )
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from rota.core.glyphs import CONDITION_GLYPHS, STATE_GLYPHS
+from rota.core.glyphs import CONDITION_GLYPHS, PROCESS_GLYPHS, STATE_GLYPHS
 from rota.core.units import format_rough, format_size
 from rota.server.queries.shapes import JobView
 
@@ -22,6 +22,25 @@ class Status(NamedTuple):
 def state_status(state: str) -> Status:
     """The status of a run or an attempt."""
     return Status(state, GLYPHS.get(state, "·"), state.replace("-", " "))
+
+
+def process_status(state: str) -> Status:
+    """The status of a worker or a server."""
+    return Status(state, PROCESS_GLYPHS.get(state, "·"), state)
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A short time for reading: `0.4 ms`, `38 ms`, `2.5 s`."""
+    if seconds is None:
+        return "–"
+    if abs(seconds) >= 1:
+        return f"{seconds:.1f} s" if abs(seconds) < 100 else f"{seconds:.0f} s"
+    return f"{seconds * 1000:.1f} ms" if abs(seconds) < 0.01 else f"{seconds * 1000:.0f} ms"
+
+
+def offset(seconds: float | None) -> str:
+    """How far a clock is away: `+38 ms`."""
+    return "–" if seconds is None else f"{'+' if seconds >= 0 else '−'}{milliseconds(abs(seconds))}"
 
 
 def job_status(job: JobView) -> Status:

@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 
 from rota.core.errors import StoreUnusable
-from rota.stores.migrations import Migration, missing_steps, read_migrations
+from rota.stores.migrations import Migration, SchemaState, missing_steps, read_migrations
 from rota.stores.postgres.connection import Connection
 
 # However long it takes: others wait for it, and nothing else runs yet.
@@ -48,6 +48,11 @@ async def migrate(connection: Connection, where: str, migrations: Sequence[Migra
             hint="once, as a role that may: CREATE SCHEMA rota AUTHORIZATION the_role",
         ) from error
     return made
+
+
+async def read_schema(connection: Connection, where: str) -> SchemaState:
+    """Which schema the database has; changes nothing."""
+    return SchemaState.of(await _present(connection, where), known_migrations())
 
 
 async def _present(connection: Connection, where: str) -> dict[int, int]:

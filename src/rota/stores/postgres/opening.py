@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from rota.store.bundle import Store
+from rota.stores.migrations import SchemaState
 from rota.stores.postgres.access import PostgresAccess
 from rota.stores.postgres.alerts import PostgresAlerts
 from rota.stores.postgres.batches import SHARDS
@@ -12,9 +13,9 @@ from rota.stores.postgres.connection import Connection, Connector
 from rota.stores.postgres.failures import FOREIGN, mapped
 from rota.stores.postgres.held import PostgresHeld
 from rota.stores.postgres.jobs import PostgresJobs
-from rota.stores.postgres.lanes import Lanes, open_lanes
+from rota.stores.postgres.lanes import Lanes, close_quietly, open_lanes
 from rota.stores.postgres.leases import PostgresLeases
-from rota.stores.postgres.migrate import migrate
+from rota.stores.postgres.migrate import migrate, read_schema
 from rota.stores.postgres.options import PostgresOptions
 from rota.stores.postgres.output import PostgresOutput
 from rota.stores.postgres.partitions import Partitions
@@ -23,6 +24,7 @@ from rota.stores.postgres.sessions import PostgresSessions
 from rota.stores.postgres.signals import PostgresSignals
 from rota.stores.postgres.transfer import PostgresTransfer
 from rota.stores.postgres.views import PostgresViews
+from rota.stores.postgres.vitals import PostgresVitals
 
 _DEFAULTS: Final = PostgresOptions()
 
@@ -49,6 +51,18 @@ async def open_postgres(
     signals = PostgresSignals(connector)
     signals.start()
     return _join(lanes, partitions, signals)
+
+
+async def schema_of(url: str) -> SchemaState:
+    """Which schema the database of `url` has; changes nothing. Raises as `open_postgres`."""
+    connector = Connector(url, _DEFAULTS.application_name)
+    connection = await connector.connect()
+    try:
+        return await read_schema(connection, connector.where)
+    except FOREIGN as error:
+        raise mapped(error, connector.where) from error
+    finally:
+        await close_quietly(connection)
 
 
 async def _prepare(
@@ -94,6 +108,7 @@ def _join(lanes: Lanes, partitions: Partitions, signals: PostgresSignals) -> Sto
         views=PostgresViews(lanes.views),
         signals=signals,
         transfer=PostgresTransfer(lanes, partitions),
+        vitals=PostgresVitals(lanes.verbs),
         shards=SHARDS,
         embedded=False,
         close=close,

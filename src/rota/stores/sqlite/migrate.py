@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rota.core.errors import StoreUnusable
-from rota.stores.migrations import Migration, missing_steps, read_migrations
+from rota.stores.migrations import Migration, SchemaState, missing_steps, read_migrations
 from rota.stores.sqlite.failures import FOREIGN, mapped
 from rota.stores.sqlite.writer import undo
 
@@ -34,6 +34,11 @@ def migrate(connection: sqlite3.Connection, where: str, migrations: Sequence[Mig
         undo(connection)
         raise mapped(error, where) from error
     return len(missing)
+
+
+def read_schema(connection: sqlite3.Connection, where: str) -> SchemaState:
+    """Which schema the database has; changes nothing."""
+    return SchemaState.of(_present(connection, where), known_migrations())
 
 
 def _present(connection: sqlite3.Connection, where: str) -> dict[int, int]:

@@ -8,18 +8,21 @@ from rota.clock import Clock
 from rota.core.errors import StoreUnavailable
 from rota.store.bundle import Store
 from rota.store.signals import Listener
+from rota.stores.migrations import SchemaState
 from rota.stores.sqlite.access import SqliteAccess
 from rota.stores.sqlite.alerts import SqliteAlerts
-from rota.stores.sqlite.connection import Database, open_writer, words
+from rota.stores.sqlite.connection import Database, open_reader, open_writer, words
+from rota.stores.sqlite.failures import FOREIGN, mapped
 from rota.stores.sqlite.held import SqliteHeld
 from rota.stores.sqlite.jobs import SqliteJobs
 from rota.stores.sqlite.leases import SqliteLeases, highest_time
-from rota.stores.sqlite.migrate import migrate
+from rota.stores.sqlite.migrate import migrate, read_schema
 from rota.stores.sqlite.output import SqliteOutput
 from rota.stores.sqlite.runs import SqliteRuns
 from rota.stores.sqlite.sessions import SqliteSessions
 from rota.stores.sqlite.transfer import SqliteTransfer
 from rota.stores.sqlite.views import SqliteViews
+from rota.stores.sqlite.vitals import SqliteVitals
 from rota.stores.sqlite.writer import InlineDatabase, ThreadedDatabase
 
 
@@ -64,10 +67,22 @@ async def open_sqlite(path: Path | None, *, clock: Clock, inline: bool = False) 
         views=SqliteViews(database),
         signals=NoSignals(),
         transfer=SqliteTransfer(database),
+        vitals=SqliteVitals(database, leases),
         shards=1,
         embedded=True,
         close=close,
     )
+
+
+def schema_of(path: Path) -> SchemaState:
+    """Which schema a database file has; changes nothing. Raises StoreUnusable when it is damaged or not ours."""
+    connection = open_reader(path)
+    try:
+        return read_schema(connection, words(path))
+    except FOREIGN as error:
+        raise mapped(error, words(path)) from error
+    finally:
+        connection.close()
 
 
 async def _close(database: Database, leases: SqliteLeases) -> None:

@@ -66,7 +66,14 @@ function show() {
   else say(source ? "on" : "off", source ? "live" : "static");
 }
 
+// What changes without anybody saying so (ages, loads) is fetched now and then, while somebody looks.
+function startPolling() {
+  const seconds = Number(document.querySelector("[data-poll]")?.dataset.poll ?? 0);
+  if (seconds) setInterval(() => document.hidden || changed([]), seconds * 1000);
+}
+
 export function startLive() {
+  startPolling();
   if (!document.body.dataset.topics) return;
   position = document.body.dataset.position;
   connect();

@@ -1,6 +1,6 @@
-"""The query language over small lists that the server gives whole (workers, alerts)."""
+"""Small lists that are given whole: the query language over workers and alerts; many numbers in few words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,3 +25,14 @@ def _holds(term: Term, document: Document, fields: Mapping[str, Callable[[Docume
         return any(value.lower() in everything for value in term.values)
     found = str(fields[term.key](document) or "").lower()
     return any(fnmatchcase(found, value.lower()) for value in term.values)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers as short as they can be said: `0-31, 40`."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)
