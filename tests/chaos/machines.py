@@ -184,7 +184,7 @@ class Machines:
             entry = json.loads(line)
             if entry["server"] != process:
                 process, shards = entry["server"], set()
-            change = {int(number) for number in entry["shards"].strip("(,)").split(",")}
+            change = numbers(entry["shards"])
             shards = shards | change if entry["event"] == "ShardsTaken" else shards - change
         return len(shards)
 
@@ -218,3 +218,9 @@ class Machines:
             for pid in reversed(pids):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
+
+
+def numbers(ranges: str) -> set[int]:
+    """The numbers of a list as a log line has it: "0-3, 7"."""
+    spans = [span.strip().partition("-") for span in ranges.split(",") if span.strip()]
+    return {number for first, _, last in spans for number in range(int(first), int(last or first) + 1)}
