@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 SET_UP := $(PYTHON) scripts/set_up.py --venv $(VENV)
 
 .DEFAULT_GOAL := menu
-.PHONY: menu up test check bench cron-compare dev browser format lint types layers sizes dependencies locks words fix simulate clean
+.PHONY: menu up test check bench cluster-demo chaos cron-compare dev browser format lint types layers sizes dependencies locks words fix simulate planted clean
 
 menu:  ## Print this menu
 	@echo 'make up            set up and run Rota: server, worker and pages; prints the link'
@@ -18,6 +18,9 @@ menu:  ## Print this menu
 	@echo 'make check         format, lint, types, import layers, sizes, dependencies, lock files'
 	@echo 'make bench         measure, print the table, write bench/results.json'
 	@echo 'make simulate      whole clusters on virtual time: ARGS="--seeds 1-2000"'
+	@echo 'make planted       plant known bugs in a copy, one by one: does a test catch each?'
+	@echo 'make cluster-demo  PostgreSQL, servers and workers here; kills one of each, shows that nothing is lost'
+	@echo 'make chaos         the same for longer, harmed in every way: ARGS="--seconds 600 --seed 1"'
 	@echo 'make cron-compare  compare schedules with other implementations, at length'
 	@echo 'make fix           let the formatter and the linter mend what they can'
 	@echo 'make clean         remove what these commands made (not your data in .rota)'
@@ -34,6 +37,15 @@ test: dev browser
 
 simulate: dev
 	@exec $(BIN)/python -m tests.simulation $(ARGS)
+
+planted: dev
+	@$(BIN)/python scripts/plant.py $(ARGS)
+
+cluster-demo: dev
+	@exec $(BIN)/python -m tests.chaos.demo $(ARGS)
+
+chaos: dev
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 check: format lint types layers sizes dependencies locks words
 

@@ -15,7 +15,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from bench import burst, channel, cron, drain, http_fetch, idle, shell, steady, store_cycles
+from bench import (
+    burst,
+    channel,
+    cron,
+    drain,
+    failures,
+    heartbeats,
+    http_fetch,
+    idle,
+    pg_load,
+    shell,
+    steady,
+    store_cycles,
+)
 
 Figures = dict[str, dict[str, Any]]
 RESULTS: Final = Path(__file__).with_name("results.json")
@@ -28,6 +41,9 @@ WORKLOADS: Final[dict[str, Callable[[bool], Figures]]] = {
     "shell": lambda smoke: shell.run(smoke=smoke),
     "http": lambda smoke: http_fetch.run(smoke=smoke),
     "channel": lambda smoke: channel.run(smoke=smoke),
+    "pg-load": lambda smoke: pg_load.run(smoke=smoke),
+    "failures": lambda smoke: failures.run(smoke=smoke),
+    "heartbeats": lambda smoke: heartbeats.run(smoke=smoke),
     "idle": lambda smoke: idle.run(smoke=smoke),
 }
 

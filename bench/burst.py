@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bench import lateness
 from bench.drain import drain
-from bench.installation import Installation, installation, now
+from bench.installation import Api, installation, now
 
 JOBS: Final = 5_000
 SMOKE_JOBS: Final = 50
@@ -14,7 +14,7 @@ AHEAD: Final = 10.0  # seconds from the last definition to the instant
 PATIENCE: Final = 120.0
 
 
-def burst(rota: Installation, jobs: int) -> lateness.Lateness:
+def burst(rota: Api, jobs: int) -> lateness.Lateness:
     """Define the jobs, let their instant come, read when they started."""
     spec, path = lateness.install(rota.folder)
     names = [f"bench/warm-{index}" for index in range(20)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from bench.installation import Installation, installation, now
+from bench.installation import Api, installation, now
 
 JOBS: Final = 200
 RUNS: Final = 20_000
@@ -46,7 +46,7 @@ class Drained:
         }
 
 
-def drain(rota: Installation, names: list[str], runs: int) -> Drained:
+def drain(rota: Api, names: list[str], runs: int) -> Drained:
     """Load `runs` runs over these jobs, let them fall due together, and time until the last has ended."""
     wanted = [names[index % len(names)] for index in range(runs)]
     due = now() + timedelta(seconds=2 + runs / LOADED_PER_SECOND)
@@ -61,7 +61,7 @@ def drain(rota: Installation, names: list[str], runs: int) -> Drained:
     return _counted(rota, due, begin, runs, cpu, processes)
 
 
-def _counted(rota: Installation, due: datetime, begin: datetime, wanted: int, cpu: float, processes: int) -> Drained:
+def _counted(rota: Api, due: datetime, begin: datetime, wanted: int, cpu: float, processes: int) -> Drained:
     """Count what the history holds of this load."""
     found = [run for run in rota.runs(due - timedelta(seconds=1)) if run["trigger"] == "manual"]
     succeeded = [run for run in found if run["state"] == "succeeded"]

@@ -20,39 +20,25 @@ TICKS: Final = os.sysconf("SC_CLK_TCK")
 BATCH: Final = 5_000
 
 
-class Installation:
-    """One server and one worker over an empty data folder."""
+class Api:
+    """A running installation, loaded and asked over the API of one of its servers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._data = folder / "data"
-        (folder / "jobs").mkdir()
-        command = [str(Path(sys.executable).with_name("rota")), "up", "--data", str(self._data), "--port", "0"]
-        with (folder / "up.log").open("wb") as log:
-            self._server = subprocess.Popen(
-                [*command, "--no-open", "--jobs", str(folder / "jobs")],
-                stdout=log,
-                stderr=log,
-                env={name: value for name, value in os.environ.items() if not name.startswith("ROTA_")},
-                cwd=folder,
-            )
-        self._address = self._find()
+    folder: Path
+    address: tuple[str, int]
+    token: str
 
-    def _find(self) -> tuple[str, int]:
-        """Wait until it listens."""
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                url = urllib.parse.urlsplit(json.loads((self._data / "server.json").read_text())["url"])
-                self._token = (self._data / "admin-token").read_text().strip()
-                return str(url.hostname), int(url.port or 80)
-            time.sleep(0.05)
-        raise RuntimeError(f"rota up did not start:\n{(self.folder / 'up.log').read_text()}")
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all its processes, ended children included."""
+        return cpu_seconds(self.processes())
+
+    def processes(self) -> list[int]:
+        """All its processes."""
+        raise NotImplementedError
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """One request; its answer."""
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        with contextlib.closing(http.client.HTTPConnection(*self._address, timeout=120)) as connection:
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        with contextlib.closing(http.client.HTTPConnection(*self.address, timeout=120)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             raw = answer.read()
@@ -93,18 +79,39 @@ class Installation:
             if cursor is None:
                 return
 
-    def cpu_seconds(self) -> float:
-        """CPU seconds of server, keeper and everything below them, ended children included."""
-        return sum(_cpu(pid) for pid in self.processes())
+
+class Installation(Api):
+    """One server and one worker over an empty data folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._data = folder / "data"
+        (folder / "jobs").mkdir()
+        command = [str(Path(sys.executable).with_name("rota")), "up", "--data", str(self._data), "--port", "0"]
+        with (folder / "up.log").open("wb") as log:
+            self._server = subprocess.Popen(
+                [*command, "--no-open", "--jobs", str(folder / "jobs")],
+                stdout=log,
+                stderr=log,
+                env={name: value for name, value in os.environ.items() if not name.startswith("ROTA_")},
+                cwd=folder,
+            )
+        self.address = self._find()
+
+    def _find(self) -> tuple[str, int]:
+        """Wait until it listens."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                url = urllib.parse.urlsplit(json.loads((self._data / "server.json").read_text())["url"])
+                self.token = (self._data / "admin-token").read_text().strip()
+                return str(url.hostname), int(url.port or 80)
+            time.sleep(0.05)
+        raise RuntimeError(f"rota up did not start:\n{(self.folder / 'up.log').read_text()}")
 
     def processes(self) -> list[int]:
         """The server and everything below it."""
-        found = [self._server.pid]
-        for pid in found:  # grows while we walk it
-            for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    found += [int(child) for child in task.read_text().split()]
-        return found
+        return below([self._server.pid])
 
     def close(self) -> None:
         """Stop it; nothing is left."""
@@ -130,6 +137,21 @@ def installation() -> Iterator[Installation]:
 def now() -> datetime:
     """This moment."""
     return datetime.now(UTC)
+
+
+def below(pids: Sequence[int]) -> list[int]:
+    """These processes and everything below them."""
+    found = list(pids)
+    for pid in found:  # grows while we walk it
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """CPU seconds of these processes, and of their children that have ended."""
+    return sum(_cpu(pid) for pid in pids)
 
 
 def _cpu(pid: int) -> float:

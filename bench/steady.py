@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from bench import lateness
-from bench.installation import Installation, installation, now
+from bench.installation import Api, installation, now
 
 JOBS: Final = 1_000
 SECONDS: Final = 60
@@ -13,7 +13,7 @@ SMOKE: Final = (20, 3)
 WARM: Final = 12.0  # seconds in which processes start and credits grow
 
 
-def steady(rota: Installation, jobs: int, seconds: int) -> tuple[lateness.Lateness, float]:
+def steady(rota: Api, jobs: int, seconds: int) -> tuple[lateness.Lateness, float]:
     """Run them; returns when they started and the CPU of all processes, as a share of one core."""
     spec, path = lateness.install(rota.folder)
     rota.apply({f"bench/steady-{index}": {**spec, "schedule": "* * * * * *"} for index in range(jobs)})

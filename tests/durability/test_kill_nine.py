@@ -6,16 +6,16 @@ The seed is printed; ROTA_SEED repeats it, ROTA_KILLS asks for more.
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random, SystemRandom
-from typing import Any
 
 import pytest
 from cluster import CHILDREN_MAY_LIVE, Cluster
 from tests.history import probe, processes
 from tests.history.checker import check
-from tests.history.records import GapRow, History, Kill, Row
+from tests.history.found import collect
+from tests.history.records import History, Kill
 from workload import HAND, Client, Target, job_file, specs
 
 KILLS = int(os.environ.get("ROTA_KILLS", "50"))
@@ -98,33 +98,6 @@ def settle(cluster: Cluster) -> None:
         assert not cluster.ends_within(0.2), cluster.tail()
 
 
-def collect(cluster: Cluster, history: History, since: datetime) -> None:
-    """What the system says became of everything."""
-    start = (since - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    history.rows = [_row(item) for item in cluster.pages(f"/api/v1/runs?since={start}&limit=1000")]
-    scheduled = {row.id for row in history.rows if row.trigger == "schedule"}
-    in_ledgers: list[str] = []
-    for name in history.jobs:
-        for item in cluster.pages(f"/api/v1/jobs/{name}/ledger?since={start}&limit=1000"):
-            if item["type"] == "run":
-                in_ledgers.append(item["id"])
-            else:
-                after, until = datetime.fromisoformat(item["from"]), datetime.fromisoformat(item["until"])
-                history.gaps.append(GapRow(job=name, after=after, until=until, count=item["count"]))
-    assert sorted(in_ledgers) == sorted(scheduled), "ledgers and the list of runs disagree"
-
-
-def _row(item: dict[str, Any]) -> Row:
-    return Row(
-        id=item["id"],
-        job=item["job"],
-        due=datetime.fromisoformat(item["due"]),
-        trigger=item["trigger"],
-        state=item["state"],
-        attempts=tuple((attempt["number"], attempt["fence"]) for attempt in item["attempts"]),
-    )
-
-
 def summary(history: History, nemesis: Nemesis, client: Client) -> str:
     """Figures that show that the test tested something."""
     states: dict[str, int] = {}
@@ -162,7 +135,7 @@ def test_kill_nine(cluster: Cluster, target: Target, tmp_path: Path) -> None:
     assert cluster.get("/api/v1/jobs/d/edited")["schedule"] == client.expected_schedule()
     client.finish()
     settle(cluster)
-    collect(cluster, history, began)
+    collect(cluster.pages, history, began)
     history.events = probe.read_events(tmp_path / "probe")
     print(summary(history, nemesis, client))
     (tmp_path / "kills").write_text("".join(f"{kill.struck:.2f} {kill.buried:.2f}\n" for kill in history.kills))

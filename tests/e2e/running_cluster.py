@@ -56,9 +56,9 @@ class Part:
 class Cluster:
     """A database, servers, workers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         self.folder = folder
-        self.database = f"sqlite:///{folder}/store/rota.db"
+        self.database = database or f"sqlite:///{folder}/store/rota.db"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {name: text for name, text in os.environ.items() if not name.startswith("ROTA_")}

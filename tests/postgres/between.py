@@ -24,7 +24,12 @@ class Between:
         """The database's URL by way of this."""
         assert self._server is not None
         port = self._server.sockets[0].getsockname()[1]
-        return urlunsplit(self._parts._replace(netloc=f"{self._parts.username}@127.0.0.1:{port}"))
+        user = f"{self._parts.username}@" if self._parts.username else ""
+        return urlunsplit(self._parts._replace(netloc=f"{user}127.0.0.1:{port}"))
+
+    def lead_to(self, url: str) -> None:
+        """Lead new connections there from now on."""
+        self._parts = urlsplit(url)
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the database itself."""

@@ -60,11 +60,20 @@ def test_promises_name_tests_that_exist() -> None:
         named = TEST.findall(section)
         assert named, f"{section.splitlines()[0]} names no test"
         for path, test in named:
-            tree = ast.parse((ROOT / path).read_text())
-            functions = {
-                node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            }
-            assert test in functions, f"{path}::{test}"
+            assert test in functions_of(path), f"{path}::{test}"
+
+
+def test_the_proof_names_tests_that_exist() -> None:
+    named = TEST.findall((ROOT / "docs" / "explanation" / "proof.md").read_text())
+    assert len(named) >= 10
+    for path, test in named:
+        assert test in functions_of(path), f"{path}::{test}"
+
+
+def functions_of(path: str) -> set[str]:
+    """The names of all functions in a file of the repository."""
+    tree = ast.parse((ROOT / path).read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def test_paths_in_the_map_exist() -> None:

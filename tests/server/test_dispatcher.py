@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from tests.core.builders import NOON, later, make_attempt
 from tests.server.world import ADA, World, open_world
 
+from rota.core.errors import StoreUnavailable
 from rota.core.model import (
     AttemptState,
     Delivery,
@@ -335,6 +336,24 @@ async def test_retry_is_ordered_by_the_revision_it_began_with(world: World) -> N
     assert worker.order().env == {"E": "old"}
 
 
+async def test_nothing_is_ordered_before_it_is_on_record(world: World) -> None:
+    worker = await world.worker()
+    await world.job()
+    run = await world.trigger()
+    assign = world.store.runs.assign
+
+    async def unavailable(*arguments):
+        raise StoreUnavailable("the disk is full")
+
+    world.store.runs.assign = unavailable
+    with pytest.raises(StoreUnavailable):
+        await world.work()
+    assert worker.orders() == []
+    world.store.runs.assign = assign
+    await world.work()
+    assert worker.order().run_id == run.id
+
+
 async def test_run_that_moved_between_read_and_write_is_left_out(world: World) -> None:
     worker = await world.worker()
     await world.job()
@@ -370,6 +389,46 @@ async def test_worker_that_vanishes_between_read_and_write_gets_nothing(world: W
     assert (stored.state, stored.losses, stored.attempts) == (RunState.QUEUED, 0, ())
 
 
+async def test_what_was_written_without_an_answer_is_ordered_all_the_same(world: World) -> None:
+    worker = await world.worker()
+    await world.job()
+    run = await world.trigger()
+    assign = world.store.runs.assign
+
+    async def lose_the_answer(*arguments):
+        world.store.runs.assign = assign
+        await assign(*arguments)
+        raise StoreUnavailable("the connection broke")
+
+    world.store.runs.assign = lose_the_answer
+    with pytest.raises(StoreUnavailable):
+        await world.dispatcher.tick()
+    assert worker.orders() == []
+    await world.work()
+    (order,) = worker.orders()
+    assert (order.run_id, order.fence) == (run.id, (await world.run(run.id)).fence)
+
+
+async def test_an_order_is_not_sent_when_its_attempt_was_given_up_meanwhile(world: World) -> None:
+    worker = await world.worker()
+    await world.job()
+    run = await world.trigger()
+    assign = world.store.runs.assign
+
+    async def lose_the_answer(*arguments):
+        world.store.runs.assign = assign
+        await assign(*arguments)
+        raise StoreUnavailable("the connection broke")
+
+    world.store.runs.assign = lose_the_answer
+    with pytest.raises(StoreUnavailable):
+        await world.dispatcher.tick()
+    (session,) = world.hub.sessions()
+    session.given_up.add((run.id, (await world.run(run.id)).fence))
+    await world.work()
+    assert worker.orders() == []
+
+
 async def test_fences_are_unique_and_grow(world: World) -> None:
     worker = await world.worker(shell=50)
     await world.job(overlap=Overlap.ALLOW)
@@ -383,6 +442,35 @@ async def test_fences_are_unique_and_grow(world: World) -> None:
     again = await world.worker(shell=50)
     await world.pass_time(seconds=2)
     assert min(order.fence for order in again.orders()) > max(fences)
+
+
+async def test_the_next_attempt_has_the_higher_fence_whoever_gave_the_one_before(world: World) -> None:
+    worker = await world.worker()
+    await world.job(retry=RetryPolicy(tries=2, wait_min=1.0, wait_max=1.0, jitter=0.0))
+    await world.trigger()
+    await world.work()
+    order = worker.order()
+    elsewhere = await world.store.leases.reserve_fences(1)  # another server's block lies above ours
+    run = await world.run(order.run_id)
+    moved = replace(run, current=replace(run.current, fence=elsewhere), version=run.version + 1)
+    await world.store.runs.record([RunChange(run=moved)], [], [])
+    await worker.finish(replace(order, fence=elsewhere), "failed")
+    await world.pass_time(seconds=2)
+    assert worker.order().fence > elsewhere > order.fence
+
+
+async def test_after_a_restore_at_most_once_work_waits_for_a_person(world: World) -> None:
+    worker = await world.worker()
+    await world.job(delivery=Delivery.AT_MOST_ONCE)
+    await world.job("team/other")
+    world.restore.holds = True
+    held, other = await world.trigger(), await world.trigger("team/other")
+    await world.work()
+    assert worker.order().run_id == other.id
+    assert (await world.run(held.id)).reason.code == "RESTORE_HELD"
+    await world.restore.accept()
+    await world.pass_time(seconds=10)
+    assert worker.order().run_id == held.id
 
 
 async def test_deleted_job_s_waiting_run_never_starts(world: World) -> None:

@@ -206,6 +206,22 @@ async def test_worker_that_is_being_called_lost_is_not_told_that_it_lives(world:
     assert not [message for message in worker.heard() if isinstance(message, HeartbeatAcknowledged)]
 
 
+async def test_a_heartbeat_during_the_cut_is_not_answered(world: World) -> None:
+    """A closing handshake takes its time, and what a worker says meanwhile is still read."""
+    worker = await world.worker(distant=True)
+    (session,) = world.hub.all_sessions()
+    close = session.channel.close
+
+    async def slowly() -> None:
+        await worker.channel.send(Heartbeat(sent=1.0))
+        await breathe()
+        await close()
+
+    session.channel.close = slowly
+    await session.cut_off()
+    assert [type(message) for message in worker.heard()] == [Welcome]
+
+
 async def test_second_process_of_a_name_is_refused_and_told(world: World) -> None:
     first = await world.worker(distant=True)
     run, order = await assigned(world, first)

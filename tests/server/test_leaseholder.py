@@ -1,12 +1,14 @@
 """Several servers over one store: who leads what, and what happens when one stops, dies, or is cut off."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
 from tests.core.builders import NOON, make_spec
-from tests.server.world import ADA, World, open_world
+from tests.server.world import ADA, StaticSecrets, World, open_world
 
 from rota.clock import ManualClock
 from rota.core.errors import StoreUnavailable
@@ -15,6 +17,8 @@ from rota.core.model import Server
 from rota.events import ClockStepped, Event, LeaseLapsed, LeaseRenewed, ShardsReleased, ShardsTaken
 from rota.server.commands import WantedJob
 from rota.server.leaseholder import Leaseholder
+from rota.server.server import Server as WholeServer
+from rota.server.server import ServerConfig
 from rota.server.tzdata import FACT
 from rota.store.bundle import Store
 from rota.stores.sqlite import open_sqlite
@@ -44,6 +48,7 @@ class FailingLeases:
 
 class Cluster:
     def __init__(self, store: Store, clock: ManualClock) -> None:
+        self.store = store
         self.shared = Shared(store)
         self.clock = clock
         self.events: list[Event] = []
@@ -138,6 +143,38 @@ async def test_cut_off_from_the_store_it_leads_nothing_after_its_lease(cluster: 
     await server.tick()
     assert cluster.epochs["a"] == {0: 1}, "nobody has taken it meanwhile"
     assert server.renewal_age == 0
+
+
+async def test_a_wall_clock_set_back_renews_no_lease(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = 0.0
+    monkeypatch.setattr(cluster.clock, "wall", lambda: wall)
+    server = cluster.server("a")
+    await server.join()
+    await server.tick()
+    cluster.shared.leases.away = True
+    for second in range(1, int(LEASE_SECONDS) + 1):
+        cluster.clock.advance(seconds=1)
+        wall -= 3600.0
+        await server.tick()
+        assert server.renewal_age == second
+    assert cluster.epochs["a"] == {}
+
+
+async def test_workers_are_told_how_old_the_last_renewal_is(cluster: Cluster) -> None:
+    store = replace(cluster.store, leases=cluster.shared.leases, embedded=False)
+    server = WholeServer(
+        store,
+        ServerConfig(name="a"),
+        secrets=StaticSecrets(),
+        publish=lambda topic: None,
+        clock=cluster.clock,
+        rng=Random(1),
+        emit=cluster.events.append,
+    )
+    assert server.hub.renewal_age() == float("inf")
+    await server.leaseholder.join()
+    cluster.clock.advance(seconds=3)
+    assert server.hub.renewal_age() == 3.0
 
 
 async def test_a_row_that_is_gone_is_written_again(cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """The reaper: whoever is silent for too long is called lost, by whoever may say so."""
 
+import contextlib
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,8 @@ from rota.core.model import Reason, Run, RunState, Server
 from rota.events import WorkerLost
 from rota.server.reaper import NOTE_SECONDS, PAUSE_SECONDS, RECONNECT_SECONDS, Reaper
 from rota.store.jobs import RunChange
-from rota.wire.messages import AttemptOrder, Cancel, Heartbeat
+from rota.wire.channel import ChannelClosed
+from rota.wire.messages import AttemptOrder, Cancel, Heartbeat, HeartbeatAcknowledged
 
 
 @pytest.fixture
@@ -83,6 +85,22 @@ async def test_a_worker_inside_the_process_has_no_deadline(world: World) -> None
     run, _ = await running(world, worker)
     await tick_through(world, 10 * SILENCE_SECONDS)
     assert (await world.run(run.id)).state is RunState.RUNNING
+
+
+async def test_a_worker_that_speaks_while_it_is_called_lost_hears_nothing(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    record = world.store.runs.record
+
+    async def while_it_speaks(*arguments):
+        with contextlib.suppress(ChannelClosed):
+            await say_something(worker)
+        return await record(*arguments)
+
+    world.store.runs.record = while_it_speaks
+    await tick_through(world, SILENCE_SECONDS)
+    assert (await world.run(run.id)).losses == 1
+    assert not [message for message in worker.heard() if isinstance(message, HeartbeatAcknowledged)]
 
 
 async def test_attempts_that_may_go_on_alone_are_waited_for(world: World) -> None:
@@ -160,6 +178,24 @@ async def test_workers_of_dead_servers_may_connect_first_when_the_store_was_away
     assert (await world.run(run.id)).losses == 1
 
 
+async def test_a_worker_that_connects_while_it_is_being_buried_keeps_what_it_runs(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    (session,) = world.hub.all_sessions()
+    await moved_to_s2(world, 4.0)
+    world.hub.forget(session)
+    by_worker = world.store.held.by_worker
+
+    async def it_connects_meanwhile(name):
+        held = await by_worker(name)
+        await world.store.sessions.connect(replace(session.worker, server="s1"))
+        return held
+
+    world.store.held.by_worker = it_connects_meanwhile
+    await tick_through(world, 4 + GRACE_SECONDS + 10)
+    assert (await world.run(run.id)).state is RunState.RUNNING
+
+
 async def test_grace_of_a_dead_server_s_worker_is_longer_for_what_may_go_on_alone(world: World) -> None:
     run = await worker_of_a_dead_server(world, on_disconnect=100.0)
     await tick_through(world, LEASE_SECONDS + GRACE_SECONDS + 99)
@@ -189,6 +225,21 @@ async def test_attempt_that_was_committed_but_never_ordered_is_found(world: Worl
     assert (await world.run(run.id)).losses == 0
     await tick_through(world, 11)
     assert (await world.run(run.id)).losses == 1
+
+
+async def test_an_attempt_seen_once_without_its_order_may_be_on_its_way(world: World) -> None:
+    worker = await world.worker()
+    await world.job()
+    run = await world.trigger()
+    await world.work()
+    fence = worker.order().fence
+    (session,) = world.hub.sessions()
+    await tick_through(world, SILENCE_SECONDS + 1)  # it is not looked at before
+    world.hub.let_go([(run.id, fence)])
+    await tick_through(world, 5)
+    world.hub._hold(session, await world.run(run.id))  # by the second look it has been sent
+    await tick_through(world, 10)
+    assert (await world.run(run.id)).losses == 0
 
 
 async def test_end_that_was_asked_for_at_another_server_is_asked_for_here(world: World) -> None:

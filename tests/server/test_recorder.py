@@ -1,6 +1,7 @@
 """The recorder: reports become outcomes, once; output before ends; permits after commits."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from tests.core.builders import later
@@ -146,6 +147,53 @@ async def test_nothing_is_acknowledged_before_it_is_committed(world: World) -> N
     await world.work()
     assert worker.heard() == [ReportsAcknowledged(sequence=1)]
     assert (await world.run(order.run_id)).state is RunState.SUCCEEDED
+
+
+async def test_what_is_too_much_at_once_is_committed_in_smaller_pieces(world: World) -> None:
+    worker = await world.worker(shell=8, http=8, python=8)
+    for number in range(8):
+        await world.job(f"team/job-{number}")
+        await world.trigger(f"team/job-{number}")
+    await world.work()
+    reported, asked = world.store.runs.reported, []
+
+    async def impatient(ids):
+        asked.append(len(ids))
+        if len(ids) > 2:
+            raise StoreUnavailable("the database did not finish in time")
+        return await reported(ids)
+
+    world.store.runs.reported = impatient
+    now = world.clock.now()
+    orders = worker.orders()
+    assert len(orders) == 8
+    for order in orders:
+        await worker.report(Finished(**attempt(order), outcome="succeeded", started=now, finished=now))
+    await breathe()
+    for _ in range(10):
+        with suppress(StoreUnavailable):
+            await world.recorder.tick()
+        await breathe()
+    assert asked == [8, 4, 2, 4, 2, 4, 2, 2]
+    assert [(await world.run(order.run_id)).state for order in orders] == [RunState.SUCCEEDED] * 8
+
+
+async def test_no_output_is_acknowledged_before_it_is_stored(world: World) -> None:
+    worker, order = await begun(world)
+    append = world.store.output.append
+
+    async def unavailable(*arguments):
+        raise StoreUnavailable("the disk is full")
+
+    world.store.output.append = unavailable
+    await worker.write(order, "hello\n")
+    with pytest.raises(StoreUnavailable):
+        await world.work()
+    assert worker.heard() == []
+    world.store.output.append = append
+    await world.work()
+    assert worker.heard() == [OutputAcknowledged(sequence=1)]
+    assert (await world.store.output.size(RunId(order.run_id), order.attempt)).lines == 1
 
 
 async def test_conflict_between_read_and_write_is_decided_anew(world: World) -> None:

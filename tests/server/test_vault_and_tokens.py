@@ -78,6 +78,19 @@ async def test_a_use_is_noted_to_the_minute_and_never_undoes_a_revocation() -> N
     await store.close()
 
 
+async def test_a_token_revoked_at_another_server_is_dead_within_two_seconds() -> None:
+    clock = ManualClock(START)
+    store = await open_sqlite(None, clock=clock, inline=True)
+    access, other = AccessControl(store.access, clock), AccessControl(store.access, clock)
+    made = await access.create_token("ci", ["read"], actor=ADMIN)
+    await access.authenticate_token(made.text)
+    await other.revoke_token(made.record.id, actor=ADMIN)
+    clock.advance(seconds=2)
+    with pytest.raises(NotAuthenticated):
+        await access.authenticate_token(made.text)
+    await store.close()
+
+
 async def test_the_admin_token_is_kept_private_and_made_again_when_it_ended(tmp_path: Path) -> None:
     clock = ManualClock(START)
     store = await open_sqlite(None, clock=clock, inline=True)

@@ -21,6 +21,6 @@ async def raw(url: str) -> AsyncIterator[Any]:
 
 async def until_waiting(connection: Any, count: int = 1) -> None:
     """Return once so many others wait for a lock (in this cluster, of which a process tests one thing at a time)."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(10):
         while await connection.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted") < count:
             pass

@@ -186,6 +186,44 @@ def test_the_process_may_end_without_closing(path: Path) -> None:
 # ── group commit ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_commit_waits_for_the_disk(path: Path) -> None:
+    """Under WAL anything less than FULL forgets what was acknowledged when the power fails."""
+    connection = open_writer(path)
+    settings = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    connection.close()
+    assert settings == ["wal", 2]
+
+
+class HeldCommit:
+    """A connection whose commits wait until they are let go."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        if sql == "COMMIT":
+            self.reached.set()
+            self.go.wait(10)
+        return self._connection.execute(sql, *parameters)
+
+
+async def test_nobody_is_told_before_the_commit(path: Path) -> None:
+    connection: Any = HeldCommit(open_writer(path))
+    database = ThreadedDatabase(connection, path)
+    writing = asyncio.ensure_future(database.write(lambda held: held.execute("CREATE TABLE one (x)")))
+    await asyncio.to_thread(connection.reached.wait, 10)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not writing.done()
+    connection.go.set()
+    await writing
+    await database.close()
+
+
 async def test_verbs_that_wait_share_a_commit(path: Path) -> None:
     connection = open_writer(path)
     connection.execute("CREATE TABLE notes (text TEXT)")

@@ -22,7 +22,7 @@ from store_values import (
     starting,
 )
 
-from rota.core.errors import Conflict, Fenced
+from rota.core.errors import Conflict, Fenced, Invalid
 from rota.core.model import (
     Delivery,
     JobSpec,
@@ -129,7 +129,9 @@ async def test_an_apply_brings_its_runs_gaps_changes_counters_and_notices(store:
     kept, moved = make_run(job), make_run(job, after(60))
     await store.runs.create([kept, moved])
     await store.sessions.connect(make_worker())
+    begun = replace(starting(moved), state=RunState.RUNNING, started=NOON, version=moved.version + 2)
     await store.runs.assign([RunChange(run=starting(moved))], {"w1": 1})
+    await store.runs.record([RunChange(run=begun)], [], [])
     reason = Reason(code="PAUSED", params={"by": "ann"})
     write = JobWrite(
         job=replace(job, version=2, cursor=after(60)),
@@ -146,12 +148,44 @@ async def test_an_apply_brings_its_runs_gaps_changes_counters_and_notices(store:
     await store.jobs.apply([write], [])
     runs = await store.runs.get([kept.id, moved.id, write.runs[0].id])
     assert runs[kept.id].state is RunState.SKIPPED
-    assert runs[moved.id].state is RunState.STARTING  # it had moved on: left alone
+    assert runs[moved.id] == begun  # it runs by now: left alone
     assert runs[write.runs[0].id] == write.runs[0]
     ledger, _ = await store.views.ledger(job.id, after(-600), after(600), None, 10)
     assert write.gaps[0] in ledger
     assert await store.runs.stats([job.id]) == {job.id: write.stats}
     assert await store.alerts.recent(5) == [make_notice("n1")]
+
+
+async def test_an_apply_is_decided_anew_when_a_waiting_run_was_given_to_a_worker_meanwhile(store: Store) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run = make_run(job)
+    await store.runs.create([run])
+    await store.sessions.connect(make_worker())
+    held = starting(run)
+    await store.runs.assign([RunChange(run=held)], {"w1": 1})
+    paused = replace(job, version=2, pause=Pause(since=NOON, by="ann"))
+    skipped = RunChange(run=finished(run, RunState.SKIPPED, reason=Reason(code="PAUSED")))
+    with pytest.raises(Conflict) as caught:
+        await store.jobs.apply([JobWrite(job=paused, expected_version=1, changes=(skipped,))], [audit()])
+    assert caught.value.facts["jobs"] == (job.full_name,)
+    assert await store.jobs.get([job.full_name]) == {job.full_name: job}
+    assert await store.runs.get([run.id]) == {run.id: held}
+
+
+async def test_an_apply_asks_back_a_run_that_is_with_a_worker(store: Store) -> None:
+    job = make_job()
+    await add_jobs(store, job)
+    run = make_run(job)
+    await store.runs.create([run])
+    await store.sessions.connect(make_worker())
+    held = starting(run)
+    await store.runs.assign([RunChange(run=held)], {"w1": 1})
+    asked = replace(held, withdrawn=Reason(code="PAUSED", params={"by": "ann"}), version=held.version + 1)
+    paused = replace(job, version=2, pause=Pause(since=NOON, by="ann"))
+    await store.jobs.apply([JobWrite(job=paused, expected_version=1, changes=(RunChange(run=asked),))], [])
+    assert await store.runs.get([run.id]) == {run.id: asked}
+    assert await store.held.asked() == [asked]
 
 
 async def test_a_conflict_leaves_nothing_of_the_whole_apply(store: Store) -> None:
@@ -242,6 +276,22 @@ async def test_a_plan_under_an_old_epoch_writes_nothing(store: Store) -> None:
     assert await store.jobs.by_id([job.id]) == {job.id: job}
     assert await store.runs.get([plan.runs[0].id]) == {}
     assert await store.jobs.commit_plan([plan], new) == {job.id}
+
+
+async def test_a_plan_that_fails_leaves_the_cursor_where_it_was(store: Store) -> None:
+    job, other = make_job(), make_job("web/other")
+    await add_jobs(store, job, other)
+    epochs = await lead(store)
+    good = Plan(job_id=other.id, expected_version=1, cursor=after(60), next_at=None, runs=(make_run(other),))
+    impossible = replace(make_gap(job, NOON, after(60)), count=2**70)
+    bad = Plan(
+        job_id=job.id, expected_version=1, cursor=after(60), next_at=None, runs=(make_run(job),), gaps=(impossible,)
+    )
+    with pytest.raises(Invalid):
+        await store.jobs.commit_plan([good, bad], epochs)
+    assert await store.jobs.by_id([job.id, other.id]) == {job.id: job, other.id: other}
+    assert await store.runs.get([run.id for plan in (good, bad) for run in plan.runs]) == {}
+    assert await store.jobs.commit_plan([good, replace(bad, gaps=())], epochs) == {job.id, other.id}
 
 
 async def test_a_broken_schedule_is_noted_by_a_plan(store: Store) -> None:

@@ -67,6 +67,7 @@ class FakeServer:
         self.chunks: dict[str, list[Any]] = {}
         self.acknowledging = True
         self.answering = True  # heartbeats
+        self.renewal_age = 0.0
         self.lost: tuple[Held, ...] = ()  # what the next welcome calls lost
         self.fence = 100
         self.channel: Any = None
@@ -103,7 +104,10 @@ class FakeServer:
                 case Heartbeat():
                     self.heartbeats.append(message)
                     if self.answering:
-                        await channel.send(HeartbeatAcknowledged(sent=message.sent, now=datetime.now(UTC)))
+                        answer = HeartbeatAcknowledged(
+                            sent=message.sent, now=datetime.now(UTC), renewal_age=self.renewal_age
+                        )
+                        await channel.send(answer)
                 case Reports():
                     self.reports += message.items
                     if self.acknowledging:

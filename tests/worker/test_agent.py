@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.worker.fake_server import FakeServer, written
 
 from rota.core.model import HttpTask, PythonTask
-from rota.wire.messages import Cancel, Drain, Goodbye, Permit, Ready, Returned, Started
+from rota.wire.messages import Cancel, Drain, Goodbye, Permit, Ready, Returned, Revoke, Started
 from rota.worker import outbox
 
 
@@ -48,6 +48,37 @@ async def test_an_at_most_once_attempt_starts_only_with_its_permit(server, tmp_p
     await server.run("true")
     assert (tmp_path / "ran").read_text() == "x\n"
     assert server.report_of(order, Started)
+
+
+async def test_a_permit_for_what_was_asked_back_starts_nothing(server, tmp_path):
+    order = server.order(f"touch {tmp_path}/ran", permit=True)
+    await server.assign(order)
+    await server.until(lambda: server.report_of(order, Ready))
+    await server.channel.send(Revoke(run_id=order.run_id, fence=order.fence))
+    await server.until(lambda: server.report_of(order, Returned))
+    await server.channel.send(Permit(run_id=order.run_id, fence=order.fence, boot_id=server.hello.boot_id))
+    await server.run("sleep 0.1")
+    assert ((tmp_path / "ran").exists(), server.report_of(order)) == (False, None)
+
+
+async def test_an_order_that_comes_twice_is_one(server, tmp_path):
+    order = server.order(f"echo x >> {tmp_path}/ran; while ! test -e {tmp_path}/go; do sleep 0.02; done")
+    await server.assign(order, order)
+    await written(tmp_path / "ran")
+    await server.assign(order)
+    await server.run("true")
+    (tmp_path / "go").touch()
+    await server.finished(order)
+    assert (tmp_path / "ran").read_text() == "x\n"
+
+
+async def test_an_order_repeated_when_its_attempt_is_over_begins_nothing(server, tmp_path):
+    order = server.order(f"echo x >> {tmp_path}/ran")
+    for _ in range(2):
+        await server.assign(order)
+        await server.finished(order)
+        await server.run("true")  # whatever the repetition began would be seen by now
+    assert (tmp_path / "ran").read_text() == "x\n"
 
 
 async def test_without_a_permit_the_attempt_goes_back(server, monkeypatch, tmp_path):

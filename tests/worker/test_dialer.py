@@ -7,6 +7,7 @@ import socket
 import stat
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ from tests.certificates import Authority
 from tests.server.api_installation import ADMIN
 from tests.server.served_installation import Served, hello, open_served
 
+from rota.core.errors import StoreUnavailable
 from rota.server.web import TlsUnusable, tls_context
 from rota.wire.channel import ChannelClosed
 from rota.wire.messages import Heartbeat, HeartbeatAcknowledged, Welcome
@@ -213,6 +215,23 @@ async def test_it_finds_the_server_that_answers_and_spreads(served: Served, tmp_
     assert chosen.total() == 40
     assert chosen["first"] > 5
     assert chosen["second"] > 5
+
+
+async def test_it_looks_for_another_server_that_is_ready_and_goes_there(served: Served, tmp_path: Path) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    async with dialer(tmp_path, dead, served.url, join=await join_token(served)) as one:
+        await (await one.dial()).close()
+        assert not await one.another_is_ready(), "there is none but the one it had"
+        one._connected = dead
+        for _ in range(5):
+            assert await one.another_is_ready()
+            assert one._in_some_order()[0] == served.url
+        served.rota.store.leases.now = unavailable
+        assert not await one.another_is_ready()
+
+
+async def unavailable() -> datetime:
+    raise StoreUnavailable
 
 
 async def test_without_a_server_it_says_why_for_each(tmp_path: Path, served: Served) -> None:

@@ -6,14 +6,17 @@ import json
 import os
 import time
 import zlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from tests.pausing import pause
+from tests.worker.fake_server import eventually
 
+from rota.clock import ManualClock
 from rota.core.model import HttpExpect, HttpTask, OutputChunk, OutputLine, PythonTask, ShellTask
 from rota.wire.channel import memory_channel
 from rota.wire.messages import AttemptOrder, Output, Reports, Returned
@@ -39,6 +42,7 @@ from rota.worker.permits import Permits
 from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings, default_capacity
 from rota.worker.spool import Spool
+from rota.worker.staging import Staging
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 ME = Identity("me", "/home/me", os.getuid(), os.getgid(), switch=False)
@@ -286,6 +290,21 @@ async def test_permits_are_used_once_in_their_boot_and_in_time():
         await asyncio.sleep(0)
     assert permits.use("r1", 7, "boot") is None
     permits.close()
+
+
+async def test_what_is_staged_waits_for_the_clock_and_not_only_for_its_timer():
+    """A timer counts this machine's seconds; the followed clock may have been brought back meanwhile."""
+    clock = ManualClock(NOW)
+    begun: list[Attempt] = []
+    staging = Staging(clock, begun.extend)
+    moment = NOW + timedelta(milliseconds=1)
+    attempt = Attempt(order(not_before=moment), None, Owner(), 0.0)
+    staging.add(attempt, moment)
+    await pause(0.01)
+    assert begun == []
+    clock.advance(milliseconds=1)
+    await eventually(lambda: begun)
+    assert begun == [attempt]
 
 
 def chunk(number: int) -> OutputChunk:

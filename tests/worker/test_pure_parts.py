@@ -15,6 +15,7 @@ from rota.core.model import HttpExpect, OutputChunk, ShellTask
 from rota.wire.messages import AttemptOrder
 from rota.worker.addresses import AddressPolicy
 from rota.worker.credit import Credit
+from rota.worker.deadline import Deadline
 from rota.worker.expectations import BadExpectation, json_unmet, status_failure, status_matches, unmet
 from rota.worker.failures import describe_exit, describe_signal
 from rota.worker.masking import Masker
@@ -310,3 +311,25 @@ def test_ends_are_explained():
     assert "memory" in describe_signal(9)
     assert describe_signal(15) == "ended by SIGTERM (15)"
     assert describe_signal(40) == "ended by signal 40 (40)"
+
+
+# ── the deadline ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_deadline_is_that_of_the_newest_server():
+    """Another server judges now: what the one before had renewed is worth nothing."""
+    told: list[float] = []
+    deadline = Deadline(lambda: 100.0, told.append, lambda silence: None)
+    deadline.welcomed(100.0, renewal_age=0.0)
+    deadline.welcomed(100.5, renewal_age=60.0)
+    deadline.close()
+    assert told == [100.0 + 15 - 3, 100.5 - 60 + 4 + 60 - 3]
+
+
+async def test_an_old_answer_does_not_move_the_deadline_back():
+    told: list[float] = []
+    deadline = Deadline(lambda: 100.0, told.append, lambda silence: None)
+    deadline.welcomed(100.0, renewal_age=0.0)
+    deadline.acknowledged(99.0, renewal_age=30.0)
+    deadline.close()
+    assert told == [112.0, 112.0]

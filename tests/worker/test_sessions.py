@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.worker.fake_server import FakeServer, eventually, written
 
 from rota.core.model import HttpTask, PythonTask
-from rota.wire.messages import Finished, Moving, Refused, Returned, Revoke, Started
+from rota.wire.messages import Finished, Heartbeat, Moving, Refused, Returned, Revoke, Started
 from rota.worker.processes import is_alive
 from rota.worker.settings import WorkerSettings
 from rota.worker.spool import Spool
@@ -54,6 +55,23 @@ async def test_what_runs_goes_on_and_the_next_server_is_told(server: FakeServer,
     (tmp_path / "go").touch()
     assert (await server.finished(order)).outcome == "succeeded"
     assert server.text(order) == "done\n"
+
+
+async def test_a_server_without_its_store_is_left_when_another_is_ready(server: FakeServer) -> None:
+    looks: list[bool] = []
+
+    async def look() -> bool:
+        looks.append(len(looks) >= 2)
+        return looks[-1]
+
+    server.agent.another_is_ready = look
+    await server.channel.close()
+    await connected_again(server)  # from now on it knows where to look
+    await server.until(lambda: len(server.heartbeats) >= 2)
+    assert looks == [], "its server keeps its lease"
+    server.renewal_age = 7.0
+    await connected_again(server, 3)
+    assert looks == [False, False, True], "it stays while no other is ready"
 
 
 async def test_an_end_that_no_server_heard_of_is_told_to_the_next(server: FakeServer) -> None:
@@ -173,6 +191,18 @@ async def test_a_staged_attempt_is_given_back_when_asked_and_a_running_one_is_no
     assert server.report_of(running, Returned) is None
 
 
+async def test_a_withdrawn_attempt_does_not_begin_at_its_moment(server: FakeServer, tmp_path: Path) -> None:
+    staged = server.order(f"touch {tmp_path}/began", not_before=soon(0.5))
+    beside = server.order("true", not_before=staged.not_before)
+    await server.assign(staged, beside)
+    await server.channel.send(Revoke(run_id=staged.run_id, fence=staged.fence))
+    await server.until(lambda: server.report_of(staged, Returned))
+    await server.finished(beside)
+    await server.run("true")
+    assert not (tmp_path / "began").exists()
+    assert server.report_of(staged) is None
+
+
 async def test_staged_attempts_are_named_in_a_hello(server: FakeServer) -> None:
     staged = server.order("echo never", not_before=soon(60))
     await server.assign(staged)
@@ -232,6 +262,25 @@ async def test_http_attempts_end_at_the_deadline_too(server: FakeServer) -> None
     server.answering = False
     assert (await server.finished(order, 10)).outcome == "lost"
     target.close()
+
+
+async def test_an_answer_counts_from_when_its_question_was_sent(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that was long on its way says nothing about the present."""
+    monkeypatch.setattr("rota.core.lease.SILENCE_SECONDS", 6.5)
+    order = server.order(f"echo $$ > {tmp_path}/pid; sleep 300")
+    await server.assign(order)
+    pid = int(await written(tmp_path / "pid"))
+    hear = server._hear
+
+    async def answer_what_is_long_past(message, channel):
+        await hear(replace(message, sent=0.0) if isinstance(message, Heartbeat) else message, channel)
+
+    server._hear = answer_what_is_long_past
+    await eventually(lambda: not is_alive(pid), 6)
+    assert server.heartbeats, "and there were answers"
+    assert (await server.finished(order)).outcome == "lost"
 
 
 HOST = """

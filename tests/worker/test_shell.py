@@ -109,6 +109,13 @@ async def test_what_cannot_be_started_says_why(server):
     assert (finished.exit, "PATH=/usr/bin:/bin" in finished.error) == (127, True)
 
 
+async def test_a_secret_in_an_error_is_masked(server):
+    order = server.order("true", cwd="/none/hunter22-folder", secrets={"PASSWORD": "hunter22"})
+    await server.assign(order)
+    report = await server.finished(order)
+    assert "/none/•••(PASSWORD)-folder" in report.error
+
+
 async def test_a_long_command_arrives_whole(server):
     finished, text = await server.run(f"printf %s '{'x' * 100_000}' | wc -c")
     assert (finished.outcome, text.strip()) == ("succeeded", "100000")

@@ -145,3 +145,46 @@ async def test_a_new_session_hears_again_what_the_last_one_did_not_acknowledge(t
     await box.attach(ours)
     assert [await theirs.receive(), await theirs.receive()] == [reports(1), reports(2)]
     running.cancel()
+
+
+class Dies(Exception):
+    """The agent is killed."""
+
+
+@pytest.mark.parametrize("moment", [0, 1, 2])
+async def test_what_was_recovered_stays_until_it_is_said_again(tmp_path: Path, moment: int) -> None:
+    """An agent that dies while it takes over what another left, loses nothing of it."""
+    messages = [reports(1), output(1), reports(2)]
+    filled(tmp_path, *messages).close()
+
+    class Dying(Spool):
+        def append(self, message: Reports | Output) -> None:
+            if message.sequence == messages[moment].sequence and type(message) is type(messages[moment]):
+                raise Dies
+            super().append(message)
+
+    with pytest.raises(Dies):
+        Outbox(Gate(), Dying(tmp_path), time.monotonic).recover()
+    left = Spool(tmp_path).recover()
+    assert all(message in left for message in messages)
+
+
+async def test_what_waits_is_not_replaced_by_what_a_new_session_brings(tmp_path: Path) -> None:
+    box = Outbox(Gate(), filled(tmp_path), time.monotonic)
+    running = asyncio.create_task(box.run())
+    ours, theirs = memory_channel()
+    await box.attach(ours)
+    box.output(output(1).chunks[0], 10)
+    box.report(reports(1).items[0])
+    assert [await theirs.receive(), await theirs.receive()] == [output(1), reports(1)]
+    box.detach()
+    ours, theirs = memory_channel()
+    await box.attach(ours)
+    box.output(output(2).chunks[0], 10)
+    box.report(reports(2).items[0])
+    assert [await theirs.receive() for _ in range(4)] == [output(1), reports(1), output(2), reports(2)]
+    box.acknowledge_output(1)
+    box.acknowledge_reports(1)
+    await box.resend(patience=0.0)
+    assert [await theirs.receive() for _ in range(2)] == [output(2), reports(2)]
+    running.cancel()

@@ -1,14 +1,15 @@
 """The assigner: places released runs, writes that, and sends the orders. Nothing is sent that is not on record.
 
 What was written and could not be sent (the answer to something needed for the order did not come) is sent at the
-next opportunity, while its session lasts.
+next opportunity, while its session lasts. When the answer to the writing itself did not come, the runs are read at that
+opportunity: what is on record as it was to be written was written.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from rota.core.errors import RotaError
+from rota.core.errors import RotaError, StoreUnavailable
 from rota.core.model import Attempt, AttemptState, Job, JobId, JobSpec, Run, RunId
 from rota.core.placement import Placed, WorkerRoom, place
 from rota.core.release import Ready
@@ -50,6 +51,7 @@ class Assigner:
         self._fences = Fences(store.leases)
         self._unsent: list[Run] = []
         self._unsent_specs: dict[tuple[JobId, int], JobSpec] = {}
+        self._unanswered: list[Run] = []
 
     async def assign(
         self, ready: Sequence[Ready], jobs: Mapping[JobId, Job], rooms: Sequence[WorkerRoom], now: datetime
@@ -69,9 +71,13 @@ class Assigner:
         alone = {one.run.id for one in ready if one.alone}
         changes = [RunChange(run=run, alone=run.id in alone) for run in assigned]
         sessions = {placed.worker: placed.session for placed in placement.placed}
-        written = await self._store.runs.assign(changes, sessions)
-        self._unsent = [run for run in assigned if run.id in written]
         self._unsent_specs = dict(specs)
+        try:
+            written = await self._store.runs.assign(changes, sessions)
+        except StoreUnavailable:
+            self._unanswered = assigned
+            raise
+        self._unsent = [run for run in assigned if run.id in written]
         await self.send_unsent()
         self._emit(RunsAssigned(runs=len(written), left_out=len(changes) - len(written)))
         if len(written) < len(changes):
@@ -80,6 +86,10 @@ class Assigner:
 
     async def send_unsent(self) -> None:
         """Make the orders and hand them to the sessions, one message per worker."""
+        if self._unanswered:
+            stored = await self._store.runs.get([run.id for run in self._unanswered])
+            self._unsent += [run for run in self._unanswered if _is_on_record(run, stored.get(run.id))]
+            self._unanswered = []
         if not self._unsent:
             return
         specs = self._unsent_specs
@@ -106,6 +116,11 @@ class Assigner:
         if older:
             specs |= await self._store.jobs.specs(sorted(older))
         return specs
+
+
+def _is_on_record(written: Run, stored: Run | None) -> bool:
+    """Whether what is stored is what was to be written, and nobody has moved it since."""
+    return stored is not None and (stored.version, stored.fence) == (written.version, written.fence)
 
 
 def _assigned(placed: Placed, fence: int, spec: JobSpec, now: datetime) -> Run:

@@ -127,6 +127,8 @@ class Hub:
         session = self._sessions.get(worker)
         if session is None or any(run.session != session.worker.session for run in runs):
             return False
+        runs = [run for run in runs if (run.id, run.fence) not in session.given_up]
+        orders = [order for order in orders if (order.run_id, order.fence) not in session.given_up]
         for run in runs:
             self._hold(session, run)
         sent = await session.send(Assign(orders=tuple(orders)))

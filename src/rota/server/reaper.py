@@ -150,6 +150,7 @@ class Reaper(Loop):
             if (run.id, run.fence) in self._unordered:
                 held = Held(run_id=run.id, attempt=run.attempt, fence=run.fence)
                 guard = LossGuard(sessions={session.worker.name: session.worker.session})
+                session.given_up.add((run.id, run.fence))  # an order that is just being made stays here
                 with contextlib.suppress(Fenced):
                     await self._recorder.lose([held], guard)
         self._unordered = seen

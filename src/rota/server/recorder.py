@@ -62,6 +62,7 @@ class Recorder(Loop):
         self._publish = publish
         self._inbox: asyncio.Queue[tuple[WorkerSession, Reports | Output]] = asyncio.Queue(BATCH)
         self._taken: list[tuple[WorkerSession, Reports | Output]] = []
+        self._at_once = BATCH  # messages committed together
         # Held by whoever reads the counters of jobs and writes them back, so that no two overwrite each other.
         self.counters = asyncio.Lock()
         self._ticking = asyncio.Lock()
@@ -88,9 +89,13 @@ class Recorder(Loop):
             self._taken.append(self._inbox.get_nowait())
         if not self._taken:
             return REST
-        await self._store_output([(session, one) for session, one in self._taken if isinstance(one, Output)])
-        await self._store_reports([(session, one) for session, one in self._taken if isinstance(one, Reports)])
-        self._taken.clear()
+        # What was too much for the store's patience is tried in smaller pieces, or nothing would ever be committed.
+        some = self._taken[: self._at_once]
+        self._at_once = max(1, len(some) // 2)
+        await self._store_output([(session, one) for session, one in some if isinstance(one, Output)])
+        await self._store_reports([(session, one) for session, one in some if isinstance(one, Reports)])
+        del self._taken[: len(some)]
+        self._at_once = min(BATCH, 2 * len(some)) if self._taken else BATCH
         return NO_REST
 
     async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:

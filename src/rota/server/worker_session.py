@@ -40,6 +40,7 @@ class WorkerSession:
         self.is_over = False  # its worker is gone for good: it said goodbye, or ended with this process's channel
         self.clock_offset: float | None = None
         self.early_cancels: set[AttemptKey] = set()  # asked for before the order was sent
+        self.given_up: set[AttemptKey] = set()  # their order was not sent, and is not sent any more: they count as lost
         self.asked: dict[AttemptKey, str] = {}  # what it was told to "end" or to "give back"
         self._held: dict[AttemptKey, Holding] = {}
         self._counts: Counter[str] = Counter()

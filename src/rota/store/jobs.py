@@ -77,9 +77,9 @@ class Jobs(Protocol):
         """Write all definitions, or none. A job's shard is that of its id (`rota.core.ids.shard_of`).
 
         A new revision number also adds a row to the revisions. Runs are created as in `Runs.create`; gaps are
-        inserted; changes whose run has moved on are left out (the run is then someone else's business).
-        Raises Conflict with fact `jobs` (full names) when any version, of a definition or of its counters, differs;
-        nothing is then written. Lock order: job, run.
+        inserted; changes whose run runs by now, or has ended, are left out.
+        Raises Conflict with fact `jobs` (full names) when any version, of a definition, of its counters or of a run
+        that still waits (queued or starting), differs; nothing is then written. Lock order: job, run.
         """
 
     async def commit_plan(self, plans: Sequence[Plan], epochs: Mapping[int, int]) -> set[JobId]:

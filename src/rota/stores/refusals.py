@@ -9,7 +9,7 @@ from rota.store.sessions import TwinConnected
 
 
 def changed_jobs(names: Sequence[str]) -> Conflict:
-    """Definitions, or their counters, have moved on."""
+    """Definitions, their counters, or their waiting runs have moved on."""
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return Conflict(
         f"changed by someone else since it was read: {shown}",

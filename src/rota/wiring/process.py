@@ -16,7 +16,7 @@ from rota.settings.values import LogOptions
 from rota.telemetry import Metrics, Telemetry, make_log
 
 MOST_FILES: Final = 65_536
-_COLLECT_AFTER: Final = (20_000, 20, 50)  # newly made objects; collections of the young; of the middle-aged
+_COLLECT_AFTER: Final = (10_000, 10, 10)  # newly made objects; collections of the young; of the middle-aged
 Say = Callable[[str], None]
 """Takes the lines that a person at the terminal should read."""
 

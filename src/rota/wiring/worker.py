@@ -10,7 +10,7 @@ from typing import Final
 import uvloop
 
 import rota
-from rota.clock import FollowingClock
+from rota.clock import FollowingClock, boot_time
 from rota.core.errors import Invalid
 from rota.settings.values import WorkerProcessSettings
 from rota.wiring.process import Process, Say, calm_collector, make_process, unless_hurried
@@ -35,7 +35,7 @@ def run_worker(settings: WorkerProcessSettings, say: Say) -> int:
 
 async def _work(settings: WorkerProcessSettings, join_token: str | None, say: Say) -> int:
     """Work until the end."""
-    clock = FollowingClock()
+    clock = worker_clock()
     process = make_process(settings, clock)
     async with Dialer(_dial_settings(settings, join_token), version=rota.__version__) as dialer:
         agent = _agent(settings, clock, dialer, process)
@@ -56,6 +56,14 @@ async def _work(settings: WorkerProcessSettings, join_token: str | None, say: Sa
     return 0
 
 
+def worker_clock() -> FollowingClock:
+    """The servers' clock, carried on by one that goes on while the machine is suspended.
+
+    The keeper, which is told until when attempts may live, compares with that one too.
+    """
+    return FollowingClock(boot_time)
+
+
 async def _drain(agent: Agent, grace: float) -> None:
     """Let work end. Without a server nobody takes the outcomes: they stay in the spool for the next start."""
     with contextlib.suppress(TimeoutError):
@@ -67,6 +75,7 @@ def _agent(settings: WorkerProcessSettings, clock: FollowingClock, dialer: Diale
     """The worker itself."""
     agent = Agent(_worker_settings(settings), clock, dialer.dial, emit=process.emit)
     agent.follow = clock.follow
+    agent.another_is_ready = dialer.another_is_ready
     return agent
 
 

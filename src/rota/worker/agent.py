@@ -23,7 +23,7 @@ from rota.worker.executor import Executor
 from rota.worker.executors import make_executors
 from rota.worker.outbox import Outbox
 from rota.worker.pipes import Gate
-from rota.worker.session import Follow, Session, WorkerRefused
+from rota.worker.session import Follow, Look, Session, WorkerRefused, nowhere
 from rota.worker.settings import WorkerSettings
 from rota.worker.spool import Spool
 from rota.worker.workload import SILENCED, STOPPING, Workload
@@ -94,6 +94,7 @@ class Agent:
         self._stopped = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
         self.follow: Follow = lambda sent, received, told: None
+        self.another_is_ready: Look = nowhere
         self._seen: SeenRenewal | None = None
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,6 +171,7 @@ class Agent:
         deadline = None if channel.is_local else self._deadline
         session = Session(channel, self._workload, self._outbox, deadline, self._clock)
         session.follow = self.follow
+        session.another_is_ready = self.another_is_ready
         session.on_drain = self._drain_asked
         session.on_renewal = self._saw_renewal
         try:

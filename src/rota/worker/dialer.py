@@ -4,6 +4,7 @@ One attempt goes over the whole list, from a place taken by chance: a worker tha
 it had, so workers spread by themselves. The certificate of a server is always checked; redirects are not followed.
 """
 
+import asyncio
 import contextlib
 import secrets
 import ssl
@@ -24,7 +25,9 @@ from rota.worker.session import WorkerRefused
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 15.0
 TOKEN_NAME: Final = "worker-token"  # noqa: S105 — the name of a file
+LOOK_SECONDS: Final = 2.0
 _JOIN: Final = "/api/v1/workers:join"
+_READY: Final = "/readyz"
 _CHANNEL: Final = "/api/v1/worker"
 _LARGEST_ANSWER: Final = 64 * 1024
 _T = TypeVar("_T")
@@ -65,6 +68,8 @@ class Dialer:
         self._upgraded: aiohttp.ClientResponse | None = None
         self._agent = f"rota-worker/{version}"
         self._session: aiohttp.ClientSession | None = None
+        self._connected = ""  # the server of the last channel
+        self._ready = ""  # the one that has just said that it is ready: it is dialled first, once
 
     async def __aenter__(self) -> "Dialer":
         return self
@@ -81,6 +86,16 @@ class Dialer:
         token = self._kept_token() or await self._join()
         headers = {"Authorization": f"Bearer {token}"}
         return await self._any_of(lambda url: self._connect(url, headers))
+
+    async def another_is_ready(self) -> bool:
+        """Whether a server other than that of the last channel says that it can do its duty; it is dialled next."""
+        others = [url for url in self._in_some_order() if url != self._connected]
+        for url in others:
+            with contextlib.suppress(Unreachable, WorkerRefused), self._in_words(url):
+                async with asyncio.timeout(LOOK_SECONDS), self._http.get(url + _READY):
+                    self._ready = url
+                    return True
+        return False
 
     # ── over the list ────────────────────────────────────────────────────────────────────────────────────
 
@@ -101,9 +116,10 @@ class Dialer:
         raise Unreachable(first.detail + more, hint=first.hint)
 
     def _in_some_order(self) -> Sequence[str]:
-        """All servers, from one on that chance chooses."""
+        """All servers, from one on that chance chooses, or that is known to be ready."""
         servers = self._settings.servers
-        start = self._rng.randrange(len(servers))
+        start = servers.index(self._ready) if self._ready else self._rng.randrange(len(servers))
+        self._ready = ""
         return [*servers[start:], *servers[:start]]
 
     # ── one server ───────────────────────────────────────────────────────────────────────────────────────
@@ -116,6 +132,7 @@ class Dialer:
         connection = self._upgraded.connection
         if connection is None or connection.transport is None:
             raise Unreachable(f"{url} closed the connection at once")
+        self._connected = url
         return worker_channel(opened, connection.transport)
 
     async def _join_at(self, url: str, join_token: str) -> str:

@@ -1,12 +1,13 @@
 """One session: what is said between hello and the end of the channel. Attempts outlive it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Final
 
 from rota.clock import Clock
 from rota.core.errors import RotaError
+from rota.core.lease import LEASE_SECONDS, RENEW_SECONDS
 from rota.wire.channel import ChannelClosed, WorkerChannel
 from rota.wire.messages import (
     Assign,
@@ -33,9 +34,13 @@ IDLE_BEATS: Final = 5
 DISTANT_IDLE_BEATS: Final = 2  # over a network the silence of a server must be noticed too
 PATIENCE: Final = 4.0  # seconds for the answer to a heartbeat, after which another server is tried
 WELCOME_PATIENCE: Final = 10.0
+STALE: Final = LEASE_SECONDS + 2 * RENEW_SECONDS
+"""How old a server's last renewal may be. One whose lease has ended assigns nothing; others may."""
 
 Follow = Callable[[float, float, datetime], object]
 """Takes in a reading of the server's clock; `rota.clock.FollowingClock.follow`."""
+Look = Callable[[], Awaitable[bool]]
+"""Whether another server says that it can do its duty."""
 
 
 class WorkerRefused(RotaError):
@@ -55,10 +60,12 @@ class Session:
         self._outbox = outbox
         self._deadline = deadline
         self._clock = clock
+        self._renewal_age = 0.0
         self._unanswered: float | None = None  # when the oldest heartbeat was sent that has no answer yet
         self.server = ""
         self.follow: Follow = lambda sent, received, told: None
         self.on_drain: Callable[[float], None] = lambda grace: None
+        self.another_is_ready: Look = nowhere
         self.on_renewal: Callable[[str, datetime | None], None] = lambda server, at: None
         self._handlers: Mapping[type, Callable[..., None]] = {
             Assign: lambda message: workload.take(message.orders),
@@ -95,6 +102,8 @@ class Session:
         """Talk until the channel ends or the server is silent; returns, whatever the reason."""
         await self._outbox.attach(self._channel)
         parts: list[Coroutine[None, None, None]] = [self._receive(), self._beat()]
+        if not self._channel.is_local:
+            parts.append(self._look_around())
         running = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -120,6 +129,7 @@ class Session:
 
     def _answered(self, message: HeartbeatAcknowledged) -> None:
         self._unanswered = None
+        self._renewal_age = message.renewal_age
         self.follow(message.sent, self._clock.monotonic(), message.now)
         self.on_renewal(self.server, message.renewed)
         if self._deadline is not None:
@@ -159,3 +169,18 @@ class Session:
         if self._channel.is_local or self._unanswered is None:
             return False
         return self._clock.monotonic() - self._unanswered > PATIENCE
+
+    async def _look_around(self) -> None:
+        """Return when our server cannot reach its store and another can: there is work to be had there.
+
+        While no other can, stay: what runs here may go on as long as somebody answers.
+        """
+        while True:
+            await asyncio.sleep(BEAT)
+            if self._renewal_age > STALE and await self.another_is_ready():
+                return
+
+
+async def nowhere() -> bool:
+    """There is no other server."""
+    return False

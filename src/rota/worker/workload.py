@@ -26,6 +26,7 @@ WAITED_TOO_LONG: Final = 2.0  # seconds behind attempts that do not end, after w
 STOPPING: Final = "the worker is stopping"
 SILENCED: Final = "no server was heard for too long"
 CANCELLED: Final = "cancelled before it started"
+REMEMBERED: Final = 10_000  # orders, the newest
 
 
 class Workload:
@@ -37,6 +38,7 @@ class Workload:
         self._outbox = outbox
         self._executors: dict[str, Executor] = {}
         self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._taken: dict[tuple[str, int], None] = {}  # also of attempts that are over: none begins twice
         self._waiting: dict[str, deque[Attempt]] = {kind: deque() for kind in settings.capacity}
         self._staging = Staging(clock, self._due)
         self._permits = Permits(boot_id, lambda attempt: attempt.give_back("no permit came in time"))
@@ -73,7 +75,7 @@ class Workload:
     # ── what a server says ───────────────────────────────────────────────────────────────────────────────
 
     def take(self, orders: Iterable[AttemptOrder]) -> None:
-        """New attempts; an order that comes twice is one."""
+        """New attempts; an order that comes twice is one, even when its attempt is over."""
         for order in orders:
             self._take(order)
         for kind in self._waiting:
@@ -159,8 +161,11 @@ class Workload:
 
     def _take(self, order: AttemptOrder) -> None:
         key = (order.run_id, order.fence)
-        if key in self._attempts:
+        if key in self._taken:
             return  # a repeated order
+        self._taken[key] = None
+        if len(self._taken) > REMEMBERED:
+            del self._taken[next(iter(self._taken))]
         self.highest_fence = max(self.highest_fence, order.fence)
         capture = Capture(order, self._clock, self._outbox.output, self._flushing.add)
         attempt = Attempt(order, capture, self, self._clock.monotonic())

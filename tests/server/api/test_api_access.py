@@ -102,6 +102,26 @@ def test_every_permission_is_a_known_one() -> None:
     assert public == {"/healthz", "/readyz"}
 
 
+def test_what_changes_something_is_not_open_to_readers() -> None:
+    """Said here once more, apart from the routes: a permission written wrongly there is a hole."""
+    changing = {(route.method, route.path): route.permission for route in ROUTES if route.method not in ("GET", "HEAD")}
+    assert {route for route, permission in changing.items() if permission not in ("write", "admin")} == {
+        ("POST", "/api/v1/login-links"),  # a login for the caller, with the caller's own rights
+        ("POST", "/api/v1/workers:join"),  # has a token of its own
+    }
+    of_administrators = ("/tokens", "/secrets", "/audit", "/workers")
+    guarded = {
+        (route.method, route.path)
+        for route in ROUTES
+        if route.path.removeprefix("/api/v1").startswith(of_administrators) and route.permission != "admin"
+    }
+    assert guarded == {
+        ("GET", "/api/v1/secrets"),  # names without values
+        ("GET", "/api/v1/workers"),
+        ("POST", "/api/v1/workers:join"),
+    }
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -20,6 +20,7 @@ from rota.stores.sqlite.writes import (
     add_notices,
     create_runs,
     moved_stats,
+    moved_waiting,
     put_stats,
     write_still_current,
 )
@@ -146,7 +147,7 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[JobWrite], audit: Se
 
 
 def _check_versions(connection: sqlite3.Connection, writes: Sequence[JobWrite]) -> None:
-    """Raise Conflict when any job is not as its writer saw it; a tombstone counts as no job."""
+    """Raise Conflict when any job, or a waiting run of it, is not as its writer saw it; a tombstone is no job."""
     rows = connection.execute(SQL["versions"], (ids_json(write.job.id for write in writes),))
     stored = {JobId(id_): (version, deleted) for id_, version, deleted in rows}
     conflicts: list[str] = []
@@ -158,6 +159,7 @@ def _check_versions(connection: sqlite3.Connection, writes: Sequence[JobWrite]) 
         stored[write.job.id] = (write.job.version, optional_micros(write.job.deleted))
     moved = moved_stats(connection, [write.stats for write in writes if write.stats is not None])
     conflicts += [write.job.full_name for write in writes if write.job.id in moved]
+    conflicts += sorted(moved_waiting(connection, [change for write in writes for change in write.changes]))
     if conflicts:
         raise changed_jobs(conflicts)
 

@@ -97,6 +97,20 @@ def write_still_current(connection: sqlite3.Connection, changes: Sequence[RunCha
     write_changed(connection, taken)
 
 
+def moved_waiting(connection: sqlite3.Connection, changes: Sequence[RunChange]) -> set[str]:
+    """The full names of the jobs of runs that still wait, and are not as the writer of these saw them.
+
+    Only the first of several changes of a run tells what the run was; the others build on it.
+    """
+    if not changes:
+        return set()
+    expected: dict[RunId, int] = {}
+    for change in changes:
+        expected.setdefault(change.run.id, change.run.version - 1)
+    rows = connection.execute(SQL["waiting_versions"], (ids_json(expected),))
+    return {job for run_id, version, job in rows if version != expected[run_id]}
+
+
 def moved_stats(connection: sqlite3.Connection, stats: Sequence[JobStats]) -> set[JobId]:
     """The jobs whose counters are not as the writer of these saw them."""
     if not stats:

@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -172,12 +172,8 @@ class PythonExecutor:
             runner.work = self._folders.take(self._folders.work, identity)
             cwd = runner.work.path
         descriptors, targets = runner.hand_over()
-        order = {
-            "argv": as_user([place.interpreter, PROGRAM, runner.outs], identity),
-            "env": base_environment(identity),
-            "cwd": cwd,
-            "targets": targets,
-        }
+        argv = as_user([place.interpreter, PROGRAM, runner.outs], identity)
+        order = {"argv": argv, "env": base_environment(identity), "cwd": cwd, "targets": targets}
         self._runners.append(runner)
         runner.key = self._link.spawn(order, descriptors, lambda event: self._happened(runner, event))
         asyncio.get_running_loop().add_reader(runner.socket, runner.look)
@@ -272,18 +268,13 @@ class PythonExecutor:
         runner.next()
         self._at.pop(attempt, None)
         runner.done += 1
-        took = max(0.0, answer.end - answer.begin)
-        self._seconds += _WEIGHT * (took - self._seconds)
+        self._seconds += _WEIGHT * (_took(answer) - self._seconds)
         if attempt.order.continue_for:
             self._link.extend(runner.key, 0.0)
         if runner.is_armed:
             runner.is_armed = False
             self._link.arm(runner.key, None, 0.0)
-        attempt.finished = self._clock.now() - timedelta(seconds=max(0.0, time.monotonic() - answer.end))
-        attempt.started = attempt.finished - timedelta(seconds=took)
-        if attempt.begun is None:
-            attempt.begun = answer.begin
-        attempt.end(_outcome(answer))
+        _end_as_told(attempt, answer, self._clock.now())
         if answer.memory > self._settings.runner_memory:
             self._requeue(runner.take_back())
             runner.is_ending = True
@@ -345,6 +336,20 @@ class PythonExecutor:
             self._at.pop(attempt, None)
             attempt.end(_of_one(attempt, outcome, event))
         self._dispatch()
+
+
+def _took(answer: Answer) -> float:
+    """Seconds from the beginning to the end, as the process told them."""
+    return max(0.0, answer.end - answer.begin)
+
+
+def _end_as_told(attempt: Attempt, answer: Answer, now: datetime) -> None:
+    """End the attempt; the times are the process's own, brought to the clock that says `now`."""
+    attempt.finished = now - timedelta(seconds=max(0.0, time.monotonic() - answer.end))
+    attempt.started = attempt.finished - timedelta(seconds=_took(answer))
+    if attempt.begun is None:
+        attempt.begun = answer.begin
+    attempt.end(_outcome(answer))
 
 
 def _outcome(answer: Answer) -> Outcome:

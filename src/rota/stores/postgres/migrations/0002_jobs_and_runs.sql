@@ -230,7 +230,8 @@ END
 $$;
 
 -- Writes those changes of a round whose run, session and job are as the decision assumed; returns their ids.
--- `p_live`: the workers whose sessions hold; the caller has locked them, and the jobs of changes that want to be alone.
+-- `p_live`: the workers whose sessions hold, which the caller has locked, as it has the jobs of changes that want to be
+-- alone; NULL where nothing is given to a worker: then a run that is with one may change whatever its session.
 CREATE FUNCTION rota_write_changes_1(
     p_kept run_change_1[], p_ended run_change_1[], p_round integer, p_live text[]
 ) RETURNS uuid[]
@@ -250,7 +251,7 @@ BEGIN
                 exit = c.exit, error = c.error, version = c.version, withdrawn = c.withdrawn
             FROM unnest(p_kept) AS c
             WHERE c.round = p_round AND hot.id BETWEEN c.id AND c.id AND hot.version = c.expected
-                AND (c.state <> 'starting' OR c.worker = ANY (p_live))
+                AND (p_live IS NULL OR c.state <> 'starting' OR c.worker = ANY (p_live))
                 AND (NOT c.alone OR NOT EXISTS (
                     SELECT 1 FROM runs_hot AS other
                     WHERE other.job_id = c.job_id AND other.released IS NOT NULL AND other.id <> c.id
@@ -523,7 +524,8 @@ BEGIN
 END
 $$;
 
--- All or nothing: returns the full names of jobs whose versions, or whose counters' versions, differ.
+-- All or nothing: returns the full names of jobs whose versions, whose counters' versions, or the versions of whose
+-- waiting runs differ.
 -- Each job comes once in `p_writes`; `p_kept` and `p_ended` are changes of its queued runs.
 CREATE FUNCTION rota_apply_1(
     p_writes job_write_1[], p_revisions revision_row_1[], p_hot run_row_1[], p_past run_row_1[], p_ids uuid[],
@@ -551,6 +553,17 @@ BEGIN
             OR (w.expected <> coalesce(at.version, 0) AND NOT (w.expected = 0 AND at.deleted IS NOT NULL))
         ORDER BY w.ordinality
     );
+    IF cardinality(p_kept) + cardinality(p_ended) > 0 THEN
+        -- What was decided about a run that has since been given to a worker must be decided anew. Only the first of
+        -- several changes of a run tells what the run was; the others build on it.
+        PERFORM 1 FROM unnest(p_kept || p_ended) AS c JOIN runs_hot AS hot ON hot.id BETWEEN c.id AND c.id
+        ORDER BY c.id FOR UPDATE OF hot;
+        v_conflicts := v_conflicts || ARRAY(
+            SELECT DISTINCT hot.job FROM unnest(p_kept || p_ended) AS c
+            JOIN runs_hot AS hot ON hot.id BETWEEN c.id AND c.id
+            WHERE c.round = 0 AND hot.version <> c.expected AND hot.state IN ('queued', 'starting')
+        );
+    END IF;
     IF cardinality(v_conflicts) > 0 THEN
         RETURN v_conflicts;
     END IF;
@@ -589,7 +602,7 @@ BEGIN
     END IF;
     PERFORM rota_add_gaps_1(p_gaps);
     FOR v_round IN 0 .. p_rounds LOOP
-        PERFORM rota_write_changes_1(p_kept, p_ended, v_round, '{}');
+        PERFORM rota_write_changes_1(p_kept, p_ended, v_round, NULL);
     END LOOP;
     IF cardinality(p_stats) > 0 AND rota_put_stats_1(p_stats) < cardinality(p_stats) THEN
         RAISE serialization_failure;  -- somebody wrote first counters meanwhile

@@ -21,7 +21,9 @@ SELECT coalesce(sum(lines), 0)::bigint, coalesce(sum(bytes), 0)::bigint FROM out
 
 -- name: pieces
 SELECT kept.run_id, kept.attempt, kept.sequence, kept.last_sequence, kept.bytes
-FROM unnest($1::uuid[]) AS wanted (id) JOIN output AS kept ON kept.run_id BETWEEN wanted.id AND wanted.id
+FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT run_id, attempt, sequence, last_sequence, bytes FROM output AS one WHERE one.run_id = wanted.id OFFSET 0
+) AS kept
 ORDER BY wanted.id, kept.attempt, kept.sequence;
 
 -- name: group

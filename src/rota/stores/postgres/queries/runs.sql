@@ -57,7 +57,7 @@ WITH RECURSIVE queue (kind, shard) AS (
     SELECT ready_at, id FROM sure WHERE place <= most ORDER BY ready_at, id LIMIT $6
 ), runs AS MATERIALIZED (
     SELECT hot.*, row_number() OVER (PARTITION BY hot.job_id ORDER BY hot.ready_at, hot.id) AS of_job
-    FROM chosen JOIN runs_hot_1 AS hot ON hot.id BETWEEN chosen.id AND chosen.id
+    FROM chosen CROSS JOIN LATERAL (SELECT * FROM runs_hot_1 AS one WHERE one.id = chosen.id OFFSET 0) AS hot
 )
 SELECT runs.*, EXISTS (
         SELECT 1 FROM cut WHERE (SELECT count(*) FROM sure WHERE sure.kind = cut.kind) < (
@@ -97,7 +97,9 @@ ORDER BY held.due, held.id;
 -- The hot rows among these runs, each job and its counters with its first run.
 WITH runs AS MATERIALIZED (
     SELECT hot.*, row_number() OVER (PARTITION BY hot.job_id ORDER BY hot.id) AS of_job
-    FROM unnest($1::uuid[]) AS wanted (id) JOIN runs_hot_1 AS hot ON hot.id BETWEEN wanted.id AND wanted.id
+    FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+        SELECT * FROM runs_hot_1 AS one WHERE one.id = wanted.id OFFSET 0
+    ) AS hot
 )
 SELECT runs.*, job.*, kept.*
 FROM runs
@@ -113,8 +115,9 @@ SELECT held.* FROM unnest($1::uuid[]) AS wanted (job_id) CROSS JOIN LATERAL (
 ORDER BY held.due, held.id;
 
 -- name: stats
-SELECT kept.* FROM unnest($1::uuid[]) AS wanted (job_id) JOIN job_stats_1 AS kept
-    ON kept.job_id BETWEEN wanted.job_id AND wanted.job_id;
+SELECT kept.* FROM unnest($1::uuid[]) AS wanted (job_id) CROSS JOIN LATERAL (
+    SELECT * FROM job_stats_1 AS one WHERE one.job_id = wanted.job_id OFFSET 0
+) AS kept;
 
 -- name: late
 SELECT * FROM runs_hot_1 WHERE late_at IS NOT NULL AND late_at <= $1 ORDER BY late_at LIMIT $2;

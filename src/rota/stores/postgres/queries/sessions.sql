@@ -31,7 +31,12 @@ SELECT
     worker.name, worker.boot_id, worker.session, worker.server, worker.version, worker.labels, worker.capacity,
     worker.cpus, worker.memory, worker.connected, worker.last_seen, worker.disconnected, worker.draining,
     worker.clock_offset, worker.settled, worker.boot_session
-FROM unnest($1::text[]) AS wanted (name) JOIN workers AS worker ON worker.name BETWEEN wanted.name AND wanted.name
+FROM unnest($1::text[]) AS wanted (name) CROSS JOIN LATERAL (
+    SELECT
+        name, boot_id, session, server, version, labels, capacity, cpus, memory, connected, last_seen, disconnected,
+        draining, clock_offset, settled, boot_session
+    FROM workers AS one WHERE one.name = wanted.name OFFSET 0
+) AS worker
 ORDER BY wanted.name;
 
 -- name: all

@@ -25,6 +25,10 @@ INSERT INTO runs_history VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?
 -- name: hot_versions
 SELECT hot.id, hot.version, hot.job_id FROM json_each(?1) AS wanted CROSS JOIN runs_hot AS hot ON hot.id = wanted.value;
 
+-- name: waiting_versions
+SELECT hot.id, hot.version, hot.job FROM json_each(?1) AS wanted CROSS JOIN runs_hot AS hot ON hot.id = wanted.value
+WHERE hot.state IN ('queued', 'starting');
+
 -- name: update_hot
 UPDATE runs_hot SET
     revision = ?, kind = ?, params = ?, state = ?, ready_at = ?, late_at = ?, reason = ?, attempts = ?, "current" = ?,
