@@ -11,6 +11,19 @@ from repo_scripts import ROOT
 WANTED = {
     "store_cycles_per_s",
     "w2_python_runs_per_s",
+    "w1_lateness_p99",
+    "w4_lateness_p99",
+    "w4_fired",
+    "w4_cpu",
+    "w2_pg_runs_per_s",
+    "w1_pg_lateness_p99",
+    "w7_rolling_restart",
+    "w7_server_killed_s",
+    "w7_worker_lost_s",
+    "heartbeat_rows_per_s",
+    "heartbeat_cpu",
+    "pollers_8_runs_per_s",
+    "batches_runs_per_s",
     "spawn_ceiling_per_s",
     "shell_runs_per_s",
     "shell_share_of_ceiling",
@@ -24,12 +37,24 @@ WANTED = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_smoke_run_measures_everything_and_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    only = ["store", "drain", "shell", "http", "channel", "idle"]
-    command = [sys.executable, "-m", "bench", "--smoke", "--out", str(out), "--only", *only]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    only = [
+        "drain",
+        "burst",
+        "steady",
+        "shell",
+        "http",
+        "channel",
+        "store",
+        "pg-load",
+        "pollers",
+        "failures",
+        "heartbeats",
+    ]
+    command = [sys.executable, "-m", "bench", "--smoke", "--out", str(out), "--only", *only, "idle"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=480, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(out.read_text())
     assert set(figures) >= WANTED
