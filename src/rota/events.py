@@ -184,6 +184,16 @@ class WorkerCutOff(Event):
     worker: str
 
 
+class SessionUnknown(Event):
+    """A worker's session is not the one the store has: it is connected elsewhere, or the store was set back.
+
+    It is asked to connect again.
+    """
+
+    worker: str
+    session: int
+
+
 class WorkerMisspoke(Event):
     """A worker sent what none may send; it was cut off, or what it said was left out."""
 

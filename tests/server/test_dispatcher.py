@@ -22,6 +22,7 @@ from rota.core.run_state import Assign as Assigned
 from rota.core.run_state import advance
 from rota.events import RunsAssigned
 from rota.server.dispatcher import LONGEST_REST
+from rota.server.restore import FACT, SUSPECTED
 from rota.store.jobs import RunChange
 from rota.wire.messages import Assign
 
@@ -463,12 +464,12 @@ async def test_after_a_restore_at_most_once_work_waits_for_a_person(world: World
     worker = await world.worker()
     await world.job(delivery=Delivery.AT_MOST_ONCE)
     await world.job("team/other")
-    world.restore.holds = True
+    await world.store.leases.remember(FACT, SUSPECTED)
     held, other = await world.trigger(), await world.trigger("team/other")
     await world.work()
     assert worker.order().run_id == other.id
     assert (await world.run(held.id)).reason.code == "RESTORE_HELD"
-    await world.restore.accept()
+    await world.restore.accept(ADA)
     await world.pass_time(seconds=10)
     assert worker.order().run_id == held.id
 

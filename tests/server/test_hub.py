@@ -7,7 +7,7 @@ from tests.server.world import ADA, ScriptedWorker, World, breathe, open_world
 
 from rota.core.ids import COUNTERS_PER_INCARNATION
 from rota.core.model import RunState
-from rota.events import WorkerConnected, WorkerDisconnected
+from rota.events import SessionUnknown, WorkerConnected, WorkerDisconnected
 from rota.server.restore import RestoreWatch
 from rota.server.worker_session import HESITATION_SECONDS
 from rota.wire.channel import ChannelClosed
@@ -375,3 +375,20 @@ async def test_end_of_a_session_spares_what_a_newer_one_has_just_kept(world: Wor
     world.store.sessions.disconnect = and_back_again
     await first.vanish()
     assert (await world.run(run.id)).state is RunState.STARTING
+
+
+async def test_a_session_the_store_does_not_know_is_ended_so_that_the_worker_comes_anew(world: World) -> None:
+    """As after a fail-over that lost the commit of its hello: nothing could ever be given to it under that number."""
+    worker = await world.worker(distant=True)
+    (row,) = await world.store.sessions.get(["w1"])
+    await world.store.sessions.connect(row)  # the store has another number for it
+    await world.job(schedule=None)
+    run = await world.trigger()
+    await world.work()
+    assert [event for event in world.events if isinstance(event, SessionUnknown)] == [
+        SessionUnknown(worker="w1", session=row.session)
+    ]
+    assert worker.orders() == []
+    again = await world.worker(distant=True)
+    await world.work()
+    assert [order.run_id for order in again.orders()] == [run.id]

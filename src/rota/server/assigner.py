@@ -80,6 +80,8 @@ class Assigner:
         self._unsent = [run for run in assigned if run.id in written]
         await self.send_unsent()
         self._emit(RunsAssigned(runs=len(written), left_out=len(changes) - len(written)))
+        if len(written) < len(changes):
+            await self._hub.recheck({placed.worker for placed in placement.placed if placed.run.id not in written})
         return written
 
     async def send_unsent(self) -> None:

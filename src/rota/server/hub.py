@@ -8,20 +8,19 @@ reaper does that).
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Final, Protocol
 
 from rota.clock import Clock
 from rota.core.errors import Fenced, StoreUnavailable
 from rota.core.model import Run, RunState, Worker
 from rota.core.placement import WorkerRoom
-from rota.events import Emit, RunAskedBack, WorkerConnected, WorkerDisconnected
+from rota.events import Emit, RunAskedBack, SessionUnknown, WorkerConnected, WorkerDisconnected
 from rota.server.admission import Admission, Identity, NotAdmitted
 from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
 from rota.store.runs import LossGuard
-from rota.store.sessions import Sign
 from rota.wire.channel import ChannelClosed, ServerChannel
 from rota.wire.messages import (
     Assign,
@@ -88,19 +87,6 @@ class Hub:
         """What placement needs to know of the connected workers."""
         now = self._clock.monotonic()
         return [session.room() for session in self.sessions() if not session.hesitates(now)]
-
-    def signs(self) -> list[Sign]:
-        """What is known of the connected workers, as of when each was last heard."""
-        now, monotonic = self._clock.now(), self._clock.monotonic()
-        return [
-            Sign(
-                name=session.worker.name,
-                at=now - timedelta(seconds=monotonic - session.heard),
-                draining=session.draining,
-                clock_offset=session.clock_offset,
-            )
-            for session in self.sessions()
-        ]
 
     def holds(self, run: Run) -> bool:
         """Whether a worker of this server has the run's current attempt."""
@@ -177,6 +163,21 @@ class Hub:
         session.asked[run.id, run.fence] = "give back"
         self._emit(RunAskedBack(run=run.id, worker=session.worker.name))
         return await session.send(Revoke(run_id=run.id, fence=run.fence))
+
+    async def recheck(self, workers: Collection[str]) -> None:
+        """Something for these workers was refused. End the sessions that are not those of the store any more.
+
+        The worker is connected elsewhere by now, or the store was set back: then nothing would ever be given to it
+        here again. It connects anew.
+        """
+        stored = {worker.name: worker.session for worker in await self._store.sessions.get(sorted(workers))}
+        for name in sorted(workers):
+            session = self._sessions.get(name)
+            if session is None or session.ended or session.channel.is_local:
+                continue
+            if stored.get(name) != session.worker.session:
+                self._emit(SessionUnknown(worker=name, session=session.worker.session))
+                await session.cut_off()
 
     def let_go(self, attempts: Iterable[AttemptKey]) -> None:
         """Nobody holds these attempts any more."""

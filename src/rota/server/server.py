@@ -109,7 +109,7 @@ class Server:
             Watcher(store, clock, counters, emit, wall=clock.wall, leads=self.leads_singletons),
             pruner,
             VitalsLoop(store, self.id, self.readings, emit),
-            ClockWatch(store, config.name, self.hub.signs, clock, emit),
+            ClockWatch(store, config.name, self.signs, clock, emit),
         ]
         self._tell_each_other()
         self._hear_others()
@@ -172,7 +172,8 @@ class Server:
 
     def signs(self) -> list[Sign]:
         """What is known at this moment of the workers connected here."""
-        return self.hub.signs()
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        return [session.sign(now, monotonic) for session in self.hub.sessions()]
 
     def wake_background(self) -> None:
         """There may be something for the loops off the path of a run (a notice to send)."""

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from rota.core.lease import SILENCE_SECONDS
 from rota.core.model import JobId, Run, Worker
 from rota.core.placement import WorkerRoom
+from rota.store.sessions import Sign
 from rota.wire.channel import ChannelClosed, ServerChannel
 from rota.wire.messages import FromServer, Held
 
@@ -76,6 +78,15 @@ class WorkerSession:
         self._counts[holding.kind] -= 1
         self.asked.pop(attempt, None)
         return True
+
+    def sign(self, now: datetime, monotonic: float) -> Sign:
+        """What is known of its worker, as of when it was last heard."""
+        return Sign(
+            name=self.worker.name,
+            at=now - timedelta(seconds=monotonic - self.heard),
+            draining=self.draining,
+            clock_offset=self.clock_offset,
+        )
 
     def room(self) -> WorkerRoom:
         """How many more attempts of each kind it takes.
