@@ -50,6 +50,7 @@ def report(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seeds", ["1-50", "51-100", "101-150", "151-200"])
 def test_promises_hold_whatever_befalls_a_cluster(seeds: str) -> None:
     process = simulate(seeds)
