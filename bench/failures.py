@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 from bench import lateness
@@ -33,7 +34,7 @@ def run(*, smoke: bool = False) -> dict[str, Any]:
             "value": round(failover, 3),
             "unit": "s max",
             "better": "lower",
-            "note": f"kill -9 of one of two servers to the next start of each of {jobs} jobs due every second",
+            "note": f"longest time without a start of one of {jobs} jobs due every second, one of two servers killed",
         },
         "w7_worker_lost_s": {
             "value": round(lost, 3),
@@ -59,17 +60,18 @@ def _rolling_restart(rota: Cluster, path: Any, jobs: int) -> lateness.Lateness:
 
 
 def _kill_server(rota: Cluster, path: Any, jobs: int) -> float:
-    """Kill the second server; returns the longest time to the next start of a job."""
+    """Kill the second server; returns the longest time that a job, due every second, was not started."""
     killed = time.time()
     rota.servers[rota.ports[1]].kill()
     time.sleep(WATCHED)
-    starts: dict[bytes, float] = {}
+    starts: dict[bytes, list[float]] = {}
     for _, start, job in lateness.RECORD.iter_unpack(path.read_bytes()):
-        if start > killed:
-            starts[job] = min(start, starts.get(job, start))
+        if start > killed - 2.0:
+            starts.setdefault(job, []).append(start)
+    ended = time.time()
     if len(starts) < jobs:
         raise RuntimeError(f"{jobs - len(starts)} jobs did not start again within {WATCHED} s")
-    return max(starts.values()) - killed
+    return max(later - earlier for found in starts.values() for earlier, later in pairwise([*sorted(found), ended]))
 
 
 def _lose_worker(rota: Cluster) -> float:

@@ -28,7 +28,7 @@ from rota.worker.pace import RIPE
 from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings
 
-_AHEAD: Final = 0.05  # seconds of work that wait inside one process
+_AHEAD: Final = 0.2  # seconds of work that wait inside one process
 _DEEPEST: Final = 4096
 _LEAST: Final = 20e-6  # seconds that even an attempt which does nothing takes
 _AT_ONCE: Final = 64  # attempts queued for a process before it is given them
@@ -176,7 +176,7 @@ class PythonExecutor:
         order = {"argv": argv, "env": base_environment(identity), "cwd": cwd, "targets": targets}
         self._runners.append(runner)
         runner.key = self._link.spawn(order, descriptors, lambda event: self._happened(runner, event))
-        asyncio.get_running_loop().add_reader(runner.socket, runner.look)
+        runner.listen()
         runner.output.listen()
         runner.errors.listen()
         return runner

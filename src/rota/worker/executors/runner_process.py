@@ -26,7 +26,9 @@ PROGRAM: Final = str(Path(runner_program.__file__))
 _PACKET: Final = 256 * 1024
 _AT_ONCE: Final = 64
 _DEEP: Final = 64  # attempts in a queue that is not soon empty
-_TOGETHER: Final = 0.02  # seconds for which answers are gathered meanwhile
+_TOGETHER: Final = 0.1  # seconds for which answers are gathered meanwhile
+_PAUSE: Final = 0.005  # seconds between looks at them then; the socket holds the answers of a longer time
+_READ: Final = 1024
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +82,7 @@ class RunnerProcess:
         self._answers: deque[Answer] = deque()
         self._waits = False  # whether an answer asks for something
         self._later: asyncio.TimerHandle | None = None
+        self._paused: asyncio.TimerHandle | None = None
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self._ours.setblocking(False)
@@ -144,15 +147,24 @@ class RunnerProcess:
         if not self.queue:
             self._requests.rewind()
 
-    def look(self) -> None:
+    def listen(self) -> None:
+        """Look when there are answers."""
+        self._paused = None
+        asyncio.get_running_loop().add_reader(self._ours, self._look)
+
+    def _look(self) -> None:
         """Answers have arrived. While many short attempts follow each other, theirs are handled together, so that this
         process does not compete with what it has just started.
         """
         self._read_answers()
         if self._waits or len(self.queue) - len(self._answers) <= _DEEP:
             self.receive()
-        elif self._later is None:
-            self._later = asyncio.get_running_loop().call_later(_TOGETHER, self.receive)
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._ours)
+        self._paused = loop.call_later(_PAUSE, self.listen)
+        if self._later is None:
+            self._later = loop.call_later(_TOGETHER, self.receive)
 
     def receive(self) -> None:
         """Handle the answers that have arrived."""
@@ -179,8 +191,9 @@ class RunnerProcess:
     def close(self) -> None:
         """The process is gone."""
         self._answers.clear()
-        if self._later is not None:
-            self._later.cancel()
+        for handle in (self._later, self._paused):
+            if handle is not None:
+                handle.cancel()
         self.output.close()
         self.errors.close()
         self._ours.close()
@@ -202,7 +215,7 @@ class RunnerProcess:
             asyncio.get_running_loop().call_soon(self.receive)  # what was read here is handled there
 
     def _read_answers(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_READ):
             try:
                 data = self._ours.recv(_PACKET)
             except OSError:  # nothing there, or the process is gone, which the keeper tells
