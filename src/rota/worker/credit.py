@@ -1,13 +1,13 @@
 """How many attempts a worker asks for: its capacity, and more while attempts are short, so the next are at hand.
 
-The aim is about half a second of work waiting per slot. One long attempt among them brings the credit back to the
+The aim is about one second of work waiting per slot. One long attempt among them brings the credit back to the
 capacity, so that nothing is kept waiting here that another worker could run.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-_AHEAD: Final = 0.5  # seconds of work per slot
+_AHEAD: Final = 1.0  # seconds of work per slot
 _LEAST: Final = 20e-6  # seconds that even an attempt which does nothing takes
 _MOST: Final = {"python": 8192, "shell": 64}  # http attempts have slots enough
 _WEIGHT: Final = 0.1
