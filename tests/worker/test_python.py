@@ -178,7 +178,7 @@ async def test_a_process_is_replaced_after_so_many_attempts_and_nobody_waits_for
         await weary.assign(*orders)
         pids += [(await weary.finished(order)).result for order in orders]
     changes = sum(one != other for one, other in pairwise(sorted(pids)))
-    assert changes >= 4
+    assert changes >= 2  # more than one process for each slot
     assert all(pids)
 
 
