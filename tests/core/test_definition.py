@@ -15,7 +15,7 @@ from tests.core.brute_force import Oracle
 from tests.core.builders import NOON, at, later, make_held, make_job, make_run, make_spec, schedule_of
 
 from rota.core import catch_up, definition
-from rota.core.catch_up import LOOKAHEAD
+from rota.core.catch_up import CLOCKS_APART, LOOKAHEAD
 from rota.core.definition import Change
 from rota.core.model import (
     Attempt,
@@ -95,6 +95,14 @@ def test_what_was_planned_ahead_is_planned_again_under_the_new_definition() -> N
     spec = make_spec(schedule="* * * * * *")
     again = definition.create("team/job", spec, compiled(spec), source=None, by="ada", before=deleted, now=later(1))
     assert [run.due for run in again.runs] == [later(2)]
+
+
+def test_what_a_server_with_a_faster_clock_planned_ahead_is_planned_again_too() -> None:
+    ahead = make_job(schedule="* * * * * *", cursor=later(0.005) + LOOKAHEAD)
+    change = edit(ahead, make_spec(schedule="*/2 * * * * *"))
+    assert [run.due for run in change.runs] == [later(2)]
+    set_back = make_job(schedule="* * * * * *", cursor=later(3600))
+    assert edit(set_back, make_spec(schedule="*/2 * * * * *")).runs == ()
 
 
 def test_what_a_worker_has_already_is_asked_back_and_not_changed() -> None:
@@ -241,6 +249,8 @@ CRONS = [
 ]
 STARTS = [at("2026-03-27 11:00"), at("2026-10-23 23:59"), at("2026-04-03 00:00"), at("2026-06-01 12:00")]
 
+FURTHEST = LOOKAHEAD + CLOCKS_APART
+
 
 class Ledger:
     """One job as its rows are stored, and what an independent enumeration says it should have."""
@@ -258,12 +268,12 @@ class Ledger:
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def plan(self) -> None:
-        """What the planner does: it looks only at jobs whose `next_at` has come."""
-        job = self.job
-        if job is None or job.deleted or job.next_at is None or job.next_at > self.now + LOOKAHEAD:
+    def plan(self, fast: float = 0.0) -> None:
+        """What a planner does whose clock is so far before ours: it looks only at jobs whose `next_at` has come."""
+        job, now = self.job, self.now + timedelta(seconds=fast)
+        if job is None or job.deleted or job.next_at is None or job.next_at > now + LOOKAHEAD:
             return
-        move = catch_up.plan(job, schedule_of(job), self.now, LOOKAHEAD)
+        move = catch_up.plan(job, schedule_of(job), now, LOOKAHEAD)
         assert sum(run.state.is_final for run in move.runs) <= catch_up.ROWS_PER_CATCH_UP
         self.store(move.runs, move.gaps)
         self.job = replace(job, cursor=move.cursor, next_at=move.next_at, pause=move.pause, version=job.version + 1)
@@ -339,9 +349,9 @@ class Ledger:
     def store(self, runs: tuple[Run, ...], gaps: tuple[Gap, ...]) -> None:
         for run in runs:
             assert run.version == 1
-            assert run.due <= self.now + LOOKAHEAD
+            assert run.due <= self.now + FURTHEST
             if run.id in self.rows:  # the store keeps the row there is
-                assert self.changed < run.due <= self.changed + LOOKAHEAD, "an instant was answered twice"
+                assert self.changed < run.due <= self.changed + FURTHEST, "an instant was answered twice"
                 continue
             self.rows[run.id] = run
         self.gaps += gaps
@@ -349,7 +359,7 @@ class Ledger:
     def check(self) -> None:
         """Rows and gaps partition what the oracle enumerates."""
         self.close()
-        self.expected += self.oracle(self.now, self.now + LOOKAHEAD)
+        self.expected += self.oracle(self.now, self.now + FURTHEST)
         known = set(self.expected)
         dues = sorted(run.due for run in self.rows.values() if run.due in known)
         assert len(set(dues)) == len(dues)
@@ -421,6 +431,7 @@ def test_rows_and_gaps_partition_the_instants_of_the_schedule_in_force(
 quick_steps = st.one_of(
     st.tuples(st.just("tick"), st.integers(0, 3)),
     st.tuples(st.just("tick"), st.integers(0, 3)),
+    st.tuples(st.just("fast"), st.sampled_from([0.005, 0.6, 1.5])),
     st.tuples(st.just("put"), quick_definitions()),
     st.tuples(st.just("pause"), st.none() | st.integers(1, 5)),
     st.tuples(st.just("resume"), st.none()),
@@ -450,6 +461,8 @@ def play(ledger: Ledger, first: tuple[JobSpec, Callable[[datetime], Instants]], 
             case "tick":
                 ledger.pass_time(value)
                 ledger.plan()
+            case "fast":
+                ledger.plan(value)
             case "put":
                 ledger.put(*value)
             case "pause":

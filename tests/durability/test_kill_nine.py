@@ -6,14 +6,14 @@ The seed is printed; ROTA_SEED repeats it, ROTA_KILLS asks for more.
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random, SystemRandom
 
 import pytest
 from cluster import CHILDREN_MAY_LIVE, Cluster
 from tests.history import probe, processes
-from tests.history.checker import PLANNED_AHEAD, check
+from tests.history.checker import check
 from tests.history.found import collect
 from tests.history.records import History, Kill
 from workload import HAND, Client, Target, job_file, specs
@@ -154,9 +154,7 @@ def assert_it_tested_something(history: History, nemesis: Nemesis) -> None:
     assert ran == set(history.jobs), f"never ran: {set(history.jobs) - ran}"
     assert any(len(row.attempts) > 1 for row in history.rows), "no attempt was ever lost"
     assert any(row.job == HAND and row.trigger == "manual" for row in history.rows)
-    pauses = [(pause, resume) for pause, resume in history.jobs["d/paused"].pauses if resume is not None]
-    reach = PLANNED_AHEAD + timedelta(seconds=1)  # a shorter pause may hold nothing but rows planned before it
-    assert history.gaps or all(resume.asked - pause.answered < reach for pause, resume in pauses), "no gap was left"
+    assert history.gaps, "no pause left a gap"
     assert nemesis.servers == KILLS
     if KILLS >= 50:
         assert nemesis.keepers >= 3, "the keeper was hardly ever hit"

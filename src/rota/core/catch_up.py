@@ -20,6 +20,7 @@ from rota.core.schedule import Occurrence, Schedule
 from rota.core.units import format_duration
 
 LOOKAHEAD: Final = timedelta(seconds=2.5)  # half a second off: most instants are whole seconds, and starts come first
+CLOCKS_APART: Final = timedelta(seconds=2)  # by so much what servers take for the store's time may differ
 LATE_LIMIT: Final = timedelta(seconds=60)
 ROWS_PER_CATCH_UP: Final = 100
 NOTHING: Final = timedelta(0)

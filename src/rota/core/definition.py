@@ -139,9 +139,10 @@ def _moved(job: Job, move: catch_up.Move, schedule: Schedule) -> Job:
 def _ahead(job: Job, schedule: Schedule, now: datetime) -> tuple[Run, ...]:
     """Rows of a new definition for the stretch that was planned ahead under the old one.
 
-    Of an instant that both have there is a row already, and the store keeps it.
+    Of an instant that both have there is a row already, and the store keeps it. A cursor that is further ahead than
+    another server's clock explains is what a clock that was set back left behind: those instants have been.
     """
-    if not now < job.cursor <= now + catch_up.LOOKAHEAD:
+    if not now < job.cursor <= now + catch_up.LOOKAHEAD + catch_up.CLOCKS_APART:
         return ()
     planned = catch_up.plan(replace(job, cursor=now, pause=None), schedule, now, job.cursor - now).runs
     if job.pause is None:
