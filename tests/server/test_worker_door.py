@@ -216,6 +216,20 @@ async def test_a_second_process_of_a_name_is_refused_while_the_first_lives(serve
     assert conditions == ["worker-twin/w1"]
 
 
+async def test_a_hello_that_was_read_late_ends_no_later_session(served: Served) -> None:
+    """A server that stood still reads it when its worker has long been elsewhere, with work it did not have then."""
+    token = await served.worker_token("w1")
+    async with served.door(token) as present, served.door(token) as late:
+        await present.send(hello(dial=2))
+        assert isinstance(await present.receive(), Welcome)
+        await late.send(hello(dial=1))
+        refused = await late.receive()
+        assert isinstance(refused, Refused)
+        assert "connected again" in refused.reason
+        await present.send(Heartbeat(sent=1.0))
+        assert isinstance(await present.receive(), HeartbeatAcknowledged)
+
+
 # ── what may be said ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -12,7 +12,7 @@ from store_values import NOON, PassTime, after, lead, make_server, make_worker
 from rota.clock import ManualClock
 from rota.core.ids import COUNTERS_PER_INCARNATION
 from rota.store.bundle import Store
-from rota.store.sessions import Sign, TwinConnected
+from rota.store.sessions import HelloOvertaken, Sign, TwinConnected
 from rota.stores.sqlite import open_sqlite
 
 
@@ -218,6 +218,16 @@ async def test_a_second_process_of_a_connected_name_is_refused(store: Store, pas
     assert await store.sessions.connect(make_worker(boot_id="boot-2")) == 3
     await pass_time(4.1)
     assert await store.sessions.connect(make_worker(boot_id="boot-3")) == 4, "its server is dead"
+
+
+async def test_a_hello_that_a_later_one_has_overtaken_opens_no_session(store: Store) -> None:
+    assert await store.sessions.connect(make_worker(dial=3)) == 1
+    with pytest.raises(HelloOvertaken):
+        await store.sessions.connect(make_worker(dial=2, server="server-2"))
+    assert await store.sessions.get() == [make_worker(session=1, dial=3)]
+    assert await store.sessions.connect(make_worker(dial=4)) == 2
+    assert await store.sessions.connect(make_worker(boot_id="boot-2", dial=1)) == 3, "a new process counts anew"
+    assert (await store.sessions.get())[0].dial == 1
 
 
 async def test_settling_ends_the_newest_session_only(store: Store) -> None:

@@ -394,7 +394,7 @@ class Worker(Value):
 
     `disconnected`: its session's channel has ended. `settled`: what it held then has been dealt with, by its
     goodbye or by calling it lost. `boot_session`: the first session of the process; what was given away in an
-    earlier one went to a process that is no more.
+    earlier one went to a process that is no more. `dial`: which of the process's connections it is, by its own count.
     """
 
     name: str
@@ -413,6 +413,7 @@ class Worker(Value):
     disconnected: datetime | None = None
     settled: datetime | None = None
     boot_session: int = 1
+    dial: int = 0
 
 
 class Server(Value):

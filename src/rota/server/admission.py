@@ -15,7 +15,7 @@ from rota.events import Emit, WorkerRefused
 from rota.server.conditions import Conditions
 from rota.server.restore import RestoreWatch
 from rota.store.bundle import Store
-from rota.store.sessions import TwinConnected
+from rota.store.sessions import HelloOvertaken, TwinConnected
 from rota.wire.messages import PROTOCOL, FromWorker, Hello
 
 
@@ -67,6 +67,7 @@ class Admission:
         worker = Worker(
             name=hello.worker,
             boot_id=hello.boot_id,
+            dial=hello.dial,
             session=0,
             server=self._server,
             version=hello.version,
@@ -82,6 +83,8 @@ class Admission:
         except TwinConnected as error:
             await self._tell_of_twin(hello)
             raise NotAdmitted(error.detail, hint=error.hint, again=True) from error
+        except HelloOvertaken as error:
+            raise NotAdmitted(error.detail, again=True) from error
         written = (await self._store.sessions.get([hello.worker]))[0]
         if written.session != number:
             raise NotAdmitted("the worker has connected again meanwhile", again=True)

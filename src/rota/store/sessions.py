@@ -17,6 +17,12 @@ class TwinConnected(Conflict):
     code: ClassVar[str] = "WORKER_TWIN"
 
 
+class HelloOvertaken(Conflict):
+    """The worker's process has connected again since it said this hello."""
+
+    code: ClassVar[str] = "WORKER_OVERTAKEN"
+
+
 class Sign(Value):
     """A sign of life of a worker."""
 
@@ -34,7 +40,9 @@ class Sessions(Protocol):
 
         `worker.session` is ignored, and so is `worker.boot_session`: it stays while the boot id stays, else it is the
         new number. An older session of the same name ends with it. Raises TwinConnected, writing
-        nothing, while the name's present session has another boot id, is not disconnected, and its server lives.
+        nothing, while the name's present session has another boot id, is not disconnected, and its server lives; and
+        HelloOvertaken when the same process connected with a higher `worker.dial`: a server that stood still reads the
+        hello of a worker that has long been elsewhere, and what it said it holds is not what it holds.
         """
 
     async def disconnect(self, name: str, session: int, at: datetime) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rota.core.errors import Conflict, Fenced
 from rota.core.model import JobId, RunId
 from rota.store.runs import LossGuard
-from rota.store.sessions import TwinConnected
+from rota.store.sessions import HelloOvertaken, TwinConnected
 
 
 def changed_jobs(names: Sequence[str]) -> Conflict:
@@ -48,3 +48,8 @@ def twin_connected(name: str, server: str) -> TwinConnected:
     return TwinConnected(
         f"another process named {name} is connected", hint="give each worker a name of its own", server=server
     )
+
+
+def hello_overtaken(name: str) -> HelloOvertaken:
+    """The worker has said a later hello meanwhile."""
+    return HelloOvertaken(f"worker {name} has connected again since it said this hello")

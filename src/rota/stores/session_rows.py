@@ -38,13 +38,14 @@ def worker_row(worker: Worker) -> Row:
         worker.draining,
         worker.clock_offset,
         optional_micros(worker.settled),
+        worker.dial,
     )
 
 
 def worker_from_row(row: Row) -> Worker:
     """The worker of a row."""
     (name, boot_id, session, server, version, labels, capacity, cpus, memory,
-     connected, last_seen, disconnected, draining, clock_offset, settled, boot_session) = row  # fmt: skip
+     connected, last_seen, disconnected, draining, clock_offset, settled, boot_session, dial) = row  # fmt: skip
     return Worker(
         name=name,
         boot_id=boot_id,
@@ -62,6 +63,7 @@ def worker_from_row(row: Row) -> Worker:
         disconnected=optional_instant(disconnected),
         settled=optional_instant(settled),
         boot_session=boot_session,
+        dial=dial,
     )
 
 

@@ -83,8 +83,8 @@ def _output(row: Row) -> StoredOutput:
 
 def _worker_row(worker: Worker) -> Row:
     """A worker as a whole row, the numbers of its sessions included."""
-    name, boot_id, *rest = worker_row(worker)
-    return (name, boot_id, worker.session, *rest, worker.boot_session)
+    name, boot_id, *rest, dial = worker_row(worker)
+    return (name, boot_id, worker.session, *rest, worker.boot_session, dial)
 
 
 CODECS: Final[Mapping[Kind, Codec]] = MappingProxyType(

@@ -18,7 +18,7 @@ PROTOCOL = 1
 Id = Annotated[str, msgspec.Meta(max_length=64)]
 Fence = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Sequence = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -52,6 +52,7 @@ class Hello(Message):
     boot_id: Id  # new with every start of the agent
     version: Id
     protocol: Number = PROTOCOL
+    dial: Number = 0  # grows with every hello of the process: one that a later one has overtaken says what is no more
     labels: dict[str, str] = {}
     capacity: dict[str, int] = {}  # kind ("http", "shell", "python") → attempts at once
     cpus: Number = 1

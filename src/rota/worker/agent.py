@@ -84,6 +84,7 @@ class Agent:
         self._gate = Gate()
         self._spool = Spool(settings.state / "spool")
         self._outbox = Outbox(self._gate, self._spool, clock.monotonic)
+        self._hellos = 0
         self._workload = Workload(settings, clock, self._boot_id, self._outbox)
         self._executors: RunsAttempts | None = None
         self._deadline = Deadline(clock.monotonic, self._live_until, self._silenced)
@@ -199,9 +200,11 @@ class Agent:
 
     def _hello(self) -> Hello:
         offered = self._settings
+        self._hellos += 1
         return Hello(
             worker=offered.name,
             boot_id=self._boot_id,
+            dial=self._hellos,
             version=rota.__version__,
             labels=offered.labels,
             capacity=offered.capacity,

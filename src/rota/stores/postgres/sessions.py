@@ -8,7 +8,7 @@ from rota.core.model import Worker
 from rota.store.sessions import Sign
 from rota.stores.postgres.lanes import Lane
 from rota.stores.postgres.queries import load
-from rota.stores.refusals import twin_connected
+from rota.stores.refusals import hello_overtaken, twin_connected
 from rota.stores.rows import to_micros
 from rota.stores.session_rows import worker_from_row, worker_row
 
@@ -25,9 +25,11 @@ class PostgresSessions:
     async def connect(self, worker: Worker) -> int:
         """Write the worker's row with a session number one higher than any it had."""
         row = await self._verbs.row(SQL["connect"], worker_row(worker))
-        number, twin = row or (None, None)
+        number, twin, overtaken = row or (None, None, False)
         if twin is not None:
             raise twin_connected(worker.name, twin)
+        if overtaken:
+            raise hello_overtaken(worker.name)
         assert isinstance(number, int)
         return number
 

@@ -59,7 +59,7 @@ _TABLES: Final[dict[Kind, tuple[str, tuple[str, ...]]]] = {
         "workers",
         (
             "name", "boot_id", "session", "server", "version", "labels", "capacity", "cpus", "memory", "connected",
-            "last_seen", "disconnected", "draining", "clock_offset", "settled", "boot_session",
+            "last_seen", "disconnected", "draining", "clock_offset", "settled", "boot_session", "dial",
         ),
     ),
 }  # fmt: skip

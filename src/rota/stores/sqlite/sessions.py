@@ -7,7 +7,7 @@ from typing import Final
 
 from rota.core.model import Worker
 from rota.store.sessions import Sign
-from rota.stores.refusals import twin_connected
+from rota.stores.refusals import hello_overtaken, twin_connected
 from rota.stores.rows import to_micros
 from rota.stores.session_rows import worker_from_row, worker_row
 from rota.stores.sqlite.connection import Database
@@ -68,6 +68,8 @@ def _connect(connection: sqlite3.Connection, worker: Worker, now: datetime) -> i
     twin = connection.execute(SQL["twin"], (worker.name, worker.boot_id, to_micros(now))).fetchone()
     if twin is not None:
         raise twin_connected(worker.name, twin[1])
+    if connection.execute(SQL["overtaken"], (worker.name, worker.boot_id, worker.dial)).fetchone() is not None:
+        raise hello_overtaken(worker.name)
     row = worker_row(worker)
     session: int = connection.execute(SQL["connect"], row).fetchone()[0]
     return session

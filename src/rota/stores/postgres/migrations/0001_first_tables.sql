@@ -294,7 +294,8 @@ CREATE TABLE workers (
     draining boolean NOT NULL,
     clock_offset double precision,
     settled bigint,
-    boot_session integer NOT NULL CHECK (boot_session <= session)  -- the first session of the present process
+    boot_session integer NOT NULL CHECK (boot_session <= session),  -- the first session of the present process
+    dial integer NOT NULL
 ) WITH (fillfactor = 70);
 
 CREATE INDEX workers_open ON workers (name) WHERE settled IS NULL;

@@ -4,7 +4,7 @@
 CREATE TYPE worker_row_1 AS (
     name text, boot_id text, server text, version text, labels text, capacity text, cpus integer, memory bigint,
     connected bigint, last_seen bigint, disconnected bigint, draining boolean, clock_offset double precision,
-    settled bigint
+    settled bigint, dial integer
 );
 
 -- ── servers and shards ──────────────────────────────────────────────────────────────────────────────────
@@ -109,23 +109,25 @@ $$;
 
 -- ── workers ─────────────────────────────────────────────────────────────────────────────────────────────
 
--- The new session's number; or the server of a twin that is connected, and then nothing is written.
-CREATE FUNCTION rota_connect_1(p_worker worker_row_1, OUT number integer, OUT twin text)
+-- The new session's number; or the server of a twin that is connected, or that the hello was overtaken by a later one,
+-- and then nothing is written.
+CREATE FUNCTION rota_connect_1(p_worker worker_row_1, OUT number integer, OUT twin text, OUT overtaken boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
     v_kept record;
 BEGIN
     LOOP
-        SELECT boot_id, server, disconnected FROM workers WHERE name = p_worker.name FOR UPDATE INTO v_kept;
+        SELECT boot_id, server, disconnected, dial FROM workers WHERE name = p_worker.name FOR UPDATE INTO v_kept;
         EXIT WHEN FOUND;
         INSERT INTO workers (
             name, boot_id, session, server, version, labels, capacity, cpus, memory, connected, last_seen,
-            disconnected, draining, clock_offset, settled, boot_session
+            disconnected, draining, clock_offset, settled, boot_session, dial
         ) VALUES (
             p_worker.name, p_worker.boot_id, 1, p_worker.server, p_worker.version, p_worker.labels,
             p_worker.capacity, p_worker.cpus, p_worker.memory, p_worker.connected, p_worker.last_seen,
-            p_worker.disconnected, p_worker.draining, p_worker.clock_offset, p_worker.settled, 1
+            p_worker.disconnected, p_worker.draining, p_worker.clock_offset, p_worker.settled, 1,
+            p_worker.dial
         )
         ON CONFLICT (name) DO NOTHING;
         IF FOUND THEN
@@ -139,12 +141,17 @@ BEGIN
         twin := v_kept.server;
         RETURN;
     END IF;
+    overtaken := v_kept.boot_id = p_worker.boot_id AND v_kept.dial > p_worker.dial;
+    IF overtaken THEN
+        RETURN;
+    END IF;
     UPDATE workers SET
         boot_session = CASE WHEN boot_id = p_worker.boot_id THEN boot_session ELSE session + 1 END,
         boot_id = p_worker.boot_id, session = session + 1, server = p_worker.server, version = p_worker.version,
         labels = p_worker.labels, capacity = p_worker.capacity, cpus = p_worker.cpus, memory = p_worker.memory,
         connected = p_worker.connected, last_seen = p_worker.last_seen, disconnected = p_worker.disconnected,
-        draining = p_worker.draining, clock_offset = p_worker.clock_offset, settled = p_worker.settled
+        draining = p_worker.draining, clock_offset = p_worker.clock_offset, settled = p_worker.settled,
+        dial = p_worker.dial
     WHERE name = p_worker.name
     RETURNING session INTO number;
 END

@@ -1,5 +1,5 @@
 -- name: connect
-SELECT number, twin FROM rota_connect_1($1);
+SELECT number, twin, overtaken FROM rota_connect_1($1);
 
 -- name: disconnect
 UPDATE workers SET disconnected = $3, last_seen = greatest(last_seen, $3)
@@ -15,7 +15,7 @@ RETURNING name;
 SELECT
     worker.name, worker.boot_id, worker.session, worker.server, worker.version, worker.labels, worker.capacity,
     worker.cpus, worker.memory, worker.connected, worker.last_seen, worker.disconnected, worker.draining,
-    worker.clock_offset, worker.settled, worker.boot_session
+    worker.clock_offset, worker.settled, worker.boot_session, worker.dial
 FROM workers AS worker LEFT JOIN servers AS server ON server.id = worker.server
 WHERE worker.settled IS NULL AND (server.id IS NULL OR server.lease_until <= rota_now() - $1)
 ORDER BY worker.name LIMIT $2;
@@ -30,11 +30,11 @@ WHERE worker.name BETWEEN sign.name AND sign.name;
 SELECT
     worker.name, worker.boot_id, worker.session, worker.server, worker.version, worker.labels, worker.capacity,
     worker.cpus, worker.memory, worker.connected, worker.last_seen, worker.disconnected, worker.draining,
-    worker.clock_offset, worker.settled, worker.boot_session
+    worker.clock_offset, worker.settled, worker.boot_session, worker.dial
 FROM unnest($1::text[]) AS wanted (name) CROSS JOIN LATERAL (
     SELECT
         name, boot_id, session, server, version, labels, capacity, cpus, memory, connected, last_seen, disconnected,
-        draining, clock_offset, settled, boot_session
+        draining, clock_offset, settled, boot_session, dial
     FROM workers AS one WHERE one.name = wanted.name OFFSET 0
 ) AS worker
 ORDER BY wanted.name;
@@ -42,5 +42,5 @@ ORDER BY wanted.name;
 -- name: all
 SELECT
     name, boot_id, session, server, version, labels, capacity, cpus, memory, connected, last_seen, disconnected,
-    draining, clock_offset, settled, boot_session
+    draining, clock_offset, settled, boot_session, dial
 FROM workers ORDER BY name;

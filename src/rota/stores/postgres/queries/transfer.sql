@@ -62,7 +62,7 @@ SELECT number, at, actor, verb, object, detail, request_id FROM audit WHERE numb
 -- name: workers
 SELECT
     name, boot_id, session, server, version, labels, capacity, cpus, memory, connected, last_seen, disconnected,
-    draining, clock_offset, settled, boot_session
+    draining, clock_offset, settled, boot_session, dial
 FROM workers WHERE name > $1 ORDER BY name LIMIT $2;
 
 -- name: put_facts

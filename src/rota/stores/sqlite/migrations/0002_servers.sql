@@ -17,6 +17,7 @@ ALTER TABLE workers ADD COLUMN draining INTEGER NOT NULL DEFAULT 0 CHECK (draini
 ALTER TABLE workers ADD COLUMN clock_offset REAL;
 ALTER TABLE workers ADD COLUMN settled INTEGER;
 ALTER TABLE workers ADD COLUMN boot_session INTEGER NOT NULL DEFAULT 1 CHECK (boot_session <= session);
+ALTER TABLE workers ADD COLUMN dial INTEGER NOT NULL DEFAULT 0;
 
 CREATE INDEX workers_open ON workers (name) WHERE settled IS NULL;
 

@@ -3,17 +3,21 @@ SELECT boot_id, server FROM workers
 WHERE name = ?1 AND boot_id <> ?2 AND disconnected IS NULL
     AND EXISTS (SELECT 1 FROM servers WHERE servers.id = workers.server AND servers.lease_until > ?3);
 
+-- name: overtaken
+SELECT 1 FROM workers WHERE name = ?1 AND boot_id = ?2 AND dial > ?3;
+
 -- name: connect
 INSERT INTO workers (
     name, boot_id, session, server, version, labels, capacity, cpus, memory, connected, last_seen, disconnected,
-    draining, clock_offset, settled
-) VALUES (?,?,1,?,?,?,?,?,?,?,?,?,?,?,?)
+    draining, clock_offset, settled, dial
+) VALUES (?,?,1,?,?,?,?,?,?,?,?,?,?,?,?,?)
 ON CONFLICT (name) DO UPDATE SET
     boot_session = CASE WHEN workers.boot_id = excluded.boot_id THEN workers.boot_session ELSE workers.session + 1 END,
     boot_id = excluded.boot_id, session = workers.session + 1, server = excluded.server, version = excluded.version,
     labels = excluded.labels, capacity = excluded.capacity, cpus = excluded.cpus, memory = excluded.memory,
     connected = excluded.connected, last_seen = excluded.last_seen, disconnected = excluded.disconnected,
-    draining = excluded.draining, clock_offset = excluded.clock_offset, settled = excluded.settled
+    draining = excluded.draining, clock_offset = excluded.clock_offset, settled = excluded.settled,
+    dial = excluded.dial
 RETURNING session;
 
 -- name: disconnect

@@ -97,7 +97,7 @@ INSERT INTO answers ("key", actor, request_digest, status, body, created) VALUES
 INSERT INTO audit (at, actor, verb, object, detail, request_id) VALUES (?,?,?,?,?,?);
 
 -- name: put_workers
-INSERT INTO workers VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
+INSERT INTO workers VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?);
 
 -- name: fences
 SELECT incarnation, next_counter FROM fences;
