@@ -110,6 +110,33 @@ async def test_a_run_that_has_not_begun_has_no_lines() -> None:
         assert [line async for line in world.client.follow_log(run.id, follow=False)] == []
 
 
+async def test_a_log_is_followed_through_a_restart_of_the_server() -> None:
+    async with open_installation() as rota:
+        job = await rota.apply("web/fetch")
+        run = await rota.add_run(job, START, RunState.RUNNING)
+        await rota.write(run, (0, b"before\n"), attempt=1)
+        stop, bound = asyncio.Event(), asyncio.get_running_loop().create_future()
+        first = asyncio.create_task(serve(rota.app, "127.0.0.1", 0, stop=stop, bound=bound.set_result))
+        port = await bound
+        async with Client(Target(url=f"http://127.0.0.1:{port}", token=rota.tokens["admin"]), patience=0.0) as client:
+            followed = client.follow_log(run.id)
+            assert (await anext(followed))["text"] == "before"
+            stop.set()
+            await first
+            rest = asyncio.create_task(anext(followed))
+            gave_up, _ = await asyncio.wait({rest}, timeout=0.2)
+            assert not gave_up
+            await rota.write(run, (1, b"after\n"), attempt=1)
+            await rota.carry_on(run, RunState.SUCCEEDED)
+            stop, bound = asyncio.Event(), asyncio.get_running_loop().create_future()
+            second = asyncio.create_task(serve(rota.app, "127.0.0.1", port, stop=stop, bound=bound.set_result))
+            assert (await asyncio.wait_for(rest, 15))["text"] == "after"
+            assert [line async for line in followed] == []
+            rota.services.hints.close()
+            stop.set()
+            await second
+
+
 async def test_one_attempt_alone_ends_with_it() -> None:
     async with served() as world:
         job = await world.rota.apply("web/fetch", retry={"tries": 3})

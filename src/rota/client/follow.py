@@ -6,8 +6,9 @@ read anew, and when no hint comes the reader looks now and then anyway.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final
 
 from rota.client.calls import Document, RunCalls
 from rota.client.errors import Unreachable
@@ -61,8 +62,8 @@ async def follow_run(transport: Transport, run_id: str) -> AsyncIterator[Documen
     stream = hints(transport, [f"run:{run_id}"])
     try:
         while True:
-            run = await _again(calls.get, run_id)
-            if run is not None and run != seen:
+            run = await _patiently(lambda: calls.get(run_id), stream)
+            if run != seen:
                 seen = run
                 yield run
                 if run["state"] in FINAL_STATES:
@@ -84,10 +85,11 @@ async def follow_log(
     number, position = attempt, start
     try:
         while True:
-            run = await calls.get(run_id)
+            run = await _patiently(lambda: calls.get(run_id), stream)
             number = number or run["attempt"]
             if number:
-                window = await calls.log_window(run_id, attempt=number, start=position)
+                read_on = partial(calls.log_window, run_id, attempt=number, start=position)
+                window = await _patiently(read_on, stream)
                 for line in window["lines"]:
                     yield {**line, "attempt": number}
                 position = window["next"] if window["next"] is not None else window["total"]
@@ -109,10 +111,12 @@ def _is_past(run: Document, attempt: int) -> bool:
     return any(one["number"] == attempt and one["finished"] for one in run["attempts"])
 
 
-async def _again(read: Callable[[str], Any], run_id: str) -> Document | None:
-    """The run, or None while the server is away; the stream of hints decides when that is too long."""
-    try:
-        run: Document = await read(run_id)
-    except (Unreachable, StoreUnavailable):
-        return None
-    return run
+async def _patiently(read: Callable[[], Awaitable[Document]], stream: AsyncIterator[None] | None) -> Document:
+    """What is read, once the server answers; the stream of hints, if there is one, decides when that is too long."""
+    while True:
+        try:
+            return await read()
+        except (Unreachable, StoreUnavailable):
+            if stream is None:
+                raise
+            await anext(stream)
