@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from tests.client.scripted_server import scripted
+from tests.client.scripted_server import Asked, answer, problem, scripted
 from tests.server.api_installation import START, Installation, open_installation
 
 from rota.client.client import Client
@@ -14,8 +14,11 @@ from rota.client.discovery import Target
 from rota.client.errors import Unreachable
 from rota.client.follow import hints
 from rota.client.transport import Transport
+from rota.core.errors import StoreUnavailable
 from rota.core.model import RunState
 from rota.server.web import serve
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nevent: hello\ndata: {}\n\n"
 
 
 @dataclass
@@ -111,30 +114,29 @@ async def test_a_run_that_has_not_begun_has_no_lines() -> None:
 
 
 async def test_a_log_is_followed_through_a_restart_of_the_server() -> None:
-    async with open_installation() as rota:
-        job = await rota.apply("web/fetch")
-        run = await rota.add_run(job, START, RunState.RUNNING)
-        await rota.write(run, (0, b"before\n"), attempt=1)
-        stop, bound = asyncio.Event(), asyncio.get_running_loop().create_future()
-        first = asyncio.create_task(serve(rota.app, "127.0.0.1", 0, stop=stop, bound=bound.set_result))
-        port = await bound
-        async with Client(Target(url=f"http://127.0.0.1:{port}", token=rota.tokens["admin"]), patience=0.0) as client:
-            followed = client.follow_log(run.id)
-            assert (await anext(followed))["text"] == "before"
-            stop.set()
-            await first
-            rest = asyncio.create_task(anext(followed))
-            gave_up, _ = await asyncio.wait({rest}, timeout=0.2)
-            assert not gave_up
-            await rota.write(run, (1, b"after\n"), attempt=1)
-            await rota.carry_on(run, RunState.SUCCEEDED)
-            stop, bound = asyncio.Event(), asyncio.get_running_loop().create_future()
-            second = asyncio.create_task(serve(rota.app, "127.0.0.1", port, stop=stop, bound=bound.set_result))
-            assert (await asyncio.wait_for(rest, 15))["text"] == "after"
-            assert [line async for line in followed] == []
-            rota.services.hints.close()
-            stop.set()
-            await second
+    """Reads that come while it is away are repeated; a log that is only to be read tells that it cannot be."""
+    runs = [running("running"), problem(503, "STORE_UNAVAILABLE"), running("running"), running("succeeded")]
+    windows = [window("before"), problem(503, "STORE_UNAVAILABLE"), window("after"), window()]
+
+    def answered(asked: Asked) -> bytes:
+        if "/stream" in asked.path:
+            return STREAM
+        answers = windows if "/log" in asked.path else runs
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    async with scripted(answered) as server, Client(Target(url=server.url), patience=0.0) as client:
+        assert [line["text"] async for line in client.follow_log("r1")] == ["before", "after"]
+        runs.insert(0, problem(503, "STORE_UNAVAILABLE"))
+        with pytest.raises(StoreUnavailable):
+            await anext(client.follow_log("r1", follow=False))
+
+
+def running(state: str) -> bytes:
+    return answer(200, {"id": "r1", "state": state, "attempt": 1, "attempts": []})
+
+
+def window(*lines: str) -> bytes:
+    return answer(200, {"lines": [{"text": text} for text in lines], "next": None, "total": 0, "ended": False})
 
 
 async def test_one_attempt_alone_ends_with_it() -> None:
@@ -155,11 +157,8 @@ async def test_the_raw_log_is_the_bytes_as_written() -> None:
 
 
 async def test_hints_are_told_at_each_connection_and_a_lost_server_is_given_up_in_time() -> None:
-    stream = (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nevent: hello\ndata: {}\n\n"
-    )
     now = 0.0
-    async with scripted(stream) as server, Transport(Target(url=server.url)) as transport:
+    async with scripted(STREAM) as server, Transport(Target(url=server.url)) as transport:
         told = hints(transport, ["jobs"], outage=60.0, clock=lambda: now)
         await anext(told)
         await anext(told)
