@@ -377,11 +377,18 @@ async def test_end_of_a_session_spares_what_a_newer_one_has_just_kept(world: Wor
     assert (await world.run(run.id)).state is RunState.STARTING
 
 
-async def test_a_session_the_store_does_not_know_is_ended_so_that_the_worker_comes_anew(world: World) -> None:
-    """As after a fail-over that lost the commit of its hello: nothing could ever be given to it under that number."""
+@pytest.mark.parametrize("end", ["another number", "settled"])
+async def test_a_session_the_store_does_not_know_is_ended_so_that_the_worker_comes_anew(world: World, end: str) -> None:
+    """As after a fail-over that lost the commit of its hello: nothing could ever be given to it under that number.
+
+    Or as after an outage of the database, when the first server that is back buries the workers of the others.
+    """
     worker = await world.worker(distant=True)
     (row,) = await world.store.sessions.get(["w1"])
-    await world.store.sessions.connect(row)  # the store has another number for it
+    if end == "settled":
+        await world.store.sessions.settle("w1", row.session, world.clock.now())
+    else:
+        await world.store.sessions.connect(row)
     await world.job(schedule=None)
     run = await world.trigger()
     await world.work()

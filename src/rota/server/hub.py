@@ -167,10 +167,11 @@ class Hub:
     async def recheck(self, workers: Collection[str]) -> None:
         """Something for these workers was refused. End the sessions that are not those of the store any more.
 
-        The worker is connected elsewhere by now, or the store was set back: then nothing would ever be given to it
-        here again. It connects anew.
+        The worker is connected elsewhere by now, or the store was set back, or others have ended the session on record
+        while this server was cut off from it: then nothing would ever be given to it here again. It connects anew.
         """
-        stored = {worker.name: worker.session for worker in await self._store.sessions.get(sorted(workers))}
+        found = await self._store.sessions.get(sorted(workers))
+        stored = {worker.name: worker.session for worker in found if worker.disconnected is None}
         for name in sorted(workers):
             session = self._sessions.get(name)
             if session is None or session.ended or session.channel.is_local:
