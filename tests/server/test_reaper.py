@@ -8,13 +8,14 @@ from msgspec.structs import replace
 from tests.core.builders import NOON
 from tests.server.world import ScriptedWorker, World, breathe, open_world
 
+from rota.core.errors import StoreUnavailable
 from rota.core.lease import GRACE_SECONDS, LEASE_SECONDS, SILENCE_SECONDS
 from rota.core.model import Reason, Run, RunState, Server
 from rota.events import WorkerLost
 from rota.server.reaper import NOTE_SECONDS, PAUSE_SECONDS, RECONNECT_SECONDS, Reaper
 from rota.store.jobs import RunChange
 from rota.wire.channel import ChannelClosed
-from rota.wire.messages import AttemptOrder, Cancel, Heartbeat, HeartbeatAcknowledged
+from rota.wire.messages import AttemptOrder, Cancel, Heartbeat, HeartbeatAcknowledged, Held
 
 
 @pytest.fixture
@@ -210,6 +211,49 @@ async def test_server_that_renews_in_time_keeps_its_workers(world: World) -> Non
     await world.store.leases.renew("s2", LEASE_SECONDS)
     await tick_through(world, 30)
     assert (await world.run(run.id)).state is RunState.RUNNING
+
+
+# ── sessions that were opened halfway ────────────────────────────────────────────────────────────────────
+
+
+async def test_a_worker_whose_hello_was_committed_and_never_answered_is_gone_unless_it_comes_back(world: World) -> None:
+    """Nobody else would say so: on record it is connected, and its server lives."""
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    await opened_halfway(world)
+    await tick_through(world, 11)
+    assert (await world.store.sessions.get(["w1"]))[0].disconnected is not None, "its next process may connect"
+    assert (await world.run(run.id)).losses == 0
+    await tick_through(world, SILENCE_SECONDS + 1)
+    assert (await world.run(run.id)).losses == 1
+    assert (await world.store.sessions.get(["w1"]))[0].settled is not None
+
+
+async def test_a_worker_that_says_hello_again_goes_on_with_what_it_runs(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, order = await running(world, worker)
+    await opened_halfway(world)
+    await tick_through(world, 11)
+    held = Held(run_id=run.id, attempt=1, fence=order.fence)
+    again = await world.worker(distant=True, held=(held,))
+    for _ in range(30):
+        await say_something(again)
+        await tick_through(world, 1)
+    await again.finish(order)
+    ended = await world.run(run.id)
+    assert (ended.state, ended.losses) == (RunState.SUCCEEDED, 0)
+
+
+async def opened_halfway(world: World) -> None:
+    """The worker says hello again, and the store goes away just after its new session is on record."""
+    by_worker = world.store.held.by_worker
+
+    async def away(_name: str) -> list[Run]:
+        raise StoreUnavailable("the database does not answer")
+
+    world.store.held.by_worker = away
+    await world.worker(distant=True)
+    world.store.held.by_worker = by_worker
 
 
 # ── what was asked and not heard ─────────────────────────────────────────────────────────────────────────

@@ -230,6 +230,17 @@ async def test_a_hello_that_a_later_one_has_overtaken_opens_no_session(store: St
     assert (await store.sessions.get())[0].dial == 1
 
 
+async def test_the_sessions_of_a_server_that_are_not_settled(store: Store) -> None:
+    for name in ("w1", "w2", "w3"):
+        await store.sessions.connect(make_worker(name))
+    await store.sessions.connect(make_worker("w1"))
+    await store.sessions.connect(make_worker("w2", server="server-2"))
+    await store.sessions.settle("w3", 1, after(5))
+    assert await store.sessions.unsettled("server-1") == {"w1": 2}
+    assert await store.sessions.unsettled("server-2") == {"w2": 2}
+    assert await store.sessions.unsettled("server-3") == {}
+
+
 async def test_settling_ends_the_newest_session_only(store: Store) -> None:
     await store.sessions.connect(make_worker())
     await store.sessions.connect(make_worker())

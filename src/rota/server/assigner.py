@@ -18,6 +18,7 @@ from rota.events import Emit, RunsAssigned
 from rota.server.fences import Fences
 from rota.server.hub import Hub
 from rota.server.orders import make_order, secret_names
+from rota.server.session_record import end_unknown
 from rota.store.bundle import Store
 from rota.store.jobs import RunChange
 from rota.wire.messages import AttemptOrder
@@ -81,7 +82,8 @@ class Assigner:
         await self.send_unsent()
         self._emit(RunsAssigned(runs=len(written), left_out=len(changes) - len(written)))
         if len(written) < len(changes):
-            await self._hub.recheck({placed.worker for placed in placement.placed if placed.run.id not in written})
+            refused = {placed.worker for placed in placement.placed if placed.run.id not in written}
+            await end_unknown(self._store, self._hub, refused, self._emit)
         return written
 
     async def send_unsent(self) -> None:

@@ -26,7 +26,7 @@ from rota.store.bundle import Store
 from rota.store.jobs import RunChange
 from rota.store.runs import Waiting
 
-BATCH: Final = 500
+BATCH: Final = 1000
 LONGEST_REST: Final = timedelta(seconds=5)  # planner, commands and hub wake it; this is the fallback
 SHARED_REST: Final = timedelta(seconds=1)  # where other servers make runs for our shards, and leave some of theirs
 OTHERS_AFTER: Final = timedelta(milliseconds=250)

@@ -8,7 +8,7 @@ reaper does that).
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -16,12 +16,12 @@ from rota.clock import Clock
 from rota.core.errors import Fenced, StoreUnavailable
 from rota.core.model import Run, RunState, Worker
 from rota.core.placement import WorkerRoom
-from rota.events import Emit, RunAskedBack, SessionUnknown, WorkerConnected, WorkerDisconnected
+from rota.events import Emit, RunAskedBack, WorkerConnected, WorkerDisconnected
 from rota.server.admission import Admission, Identity, NotAdmitted
 from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
 from rota.store.runs import LossGuard
-from rota.wire.channel import ChannelClosed, ServerChannel
+from rota.wire.channel import ChannelClosed, EndedChannel, ServerChannel
 from rota.wire.messages import (
     Assign,
     AttemptOrder,
@@ -63,7 +63,7 @@ class Hub:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._server = server
+        self.server = server
         self._admission = admission
         self._reports = reports
         self._emit = emit
@@ -164,21 +164,19 @@ class Hub:
         self._emit(RunAskedBack(run=run.id, worker=session.worker.name))
         return await session.send(Revoke(run_id=run.id, fence=run.fence))
 
-    async def recheck(self, workers: Collection[str]) -> None:
-        """Something for these workers was refused. End the sessions that are not those of the store any more.
-
-        The worker is connected elsewhere by now, or the store was set back, or others have ended the session on record
-        while this server was cut off from it: then nothing would ever be given to it here again. It connects anew.
-        """
-        found = await self._store.sessions.get(sorted(workers))
-        stored = {worker.name: worker.session for worker in found if worker.disconnected is None}
-        for name in sorted(workers):
-            session = self._sessions.get(name)
-            if session is None or session.ended or session.channel.is_local:
-                continue
-            if stored.get(name) != session.worker.session:
-                self._emit(SessionUnknown(worker=name, session=session.worker.session))
-                await session.cut_off()
+    async def adopt(self, worker: Worker) -> None:
+        """Keep the session of a stranger as one whose channel has just ended: it is judged like those."""
+        held = await self._store.held.by_worker(worker.name)
+        present = self._sessions.get(worker.name)
+        if present is not None and present.worker.session >= worker.session:
+            return
+        if present is not None:
+            self.forget(present)
+        session = WorkerSession(worker, EndedChannel(), self._clock.monotonic())
+        self._sessions[worker.name] = session
+        for run in held:
+            self._hold(session, run)
+        await self._end(session)
 
     def let_go(self, attempts: Iterable[AttemptKey]) -> None:
         """Nobody holds these attempts any more."""
@@ -243,7 +241,7 @@ class Hub:
             self._holders[key] = session
         welcome = Welcome(
             session=worker.session,
-            server=self._server,
+            server=self.server,
             now=self._clock.now(),
             lost=tuple(lost),
             renewal_age=self.renewal_age(),

@@ -18,6 +18,7 @@ from rota.events import Emit, WorkerLost
 from rota.loop import Loop
 from rota.server.hub import Hub
 from rota.server.recorder import Recorder
+from rota.server.session_record import strangers
 from rota.server.worker_session import AttemptKey, WorkerSession
 from rota.store.bundle import Store
 from rota.store.runs import LossGuard
@@ -54,6 +55,7 @@ class Reaper(Loop):
         self._judges_from = now
         self._buries_from = now + RECONNECT_SECONDS
         self._unordered: set[AttemptKey] = set()
+        self._strangers: set[tuple[str, int]] = set()
 
     def look_now(self) -> None:
         """Another server asked for something that may be about a worker of ours."""
@@ -75,6 +77,7 @@ class Reaper(Loop):
                 await self._bury_orphans()
             await self._ask_again()
             await self._find_unordered()
+            await self._find_strangers()
         await self._note_who_is_here(now)
         rest = REST if any(not session.channel.is_local for session in self._hub.all_sessions()) else ALONE_REST
         self._expected = self._clock.monotonic() + rest.total_seconds()
@@ -154,6 +157,13 @@ class Reaper(Loop):
                 with contextlib.suppress(Fenced):
                     await self._recorder.lose([held], guard)
         self._unordered = seen
+
+    async def _find_strangers(self) -> None:
+        """Sessions on record as ours that we do not have, at two looks: so they are not just being opened."""
+        found = {(worker.name, worker.session): worker for worker in await strangers(self._store, self._hub)}
+        for key in found.keys() & self._strangers:
+            await self._hub.adopt(found[key])
+        self._strangers = set(found)
 
     async def _note_who_is_here(self, now: float) -> None:
         """Write down, once a minute for all, that the connected workers are alive."""

@@ -60,6 +60,9 @@ class Sessions(Protocol):
         A server that has no row counts as ended long ago.
         """
 
+    async def unsettled(self, server: str) -> dict[str, int]:
+        """The sessions on record as this server's that are not settled: worker → number."""
+
     async def seen(self, signs: Sequence[Sign]) -> None:
         """Note that workers are alive; called at most once a minute for each. `last_seen` never goes back."""
 

@@ -46,6 +46,23 @@ _R = TypeVar("_R")
 _WINDOW = 1024  # messages in flight before the sender waits
 
 
+class EndedChannel:
+    """A channel whose other end is gone from the beginning."""
+
+    is_local = False
+
+    async def send(self, _message: object) -> None:
+        """Raises ChannelClosed."""
+        raise ChannelClosed("the channel has ended")
+
+    async def receive(self) -> Any:
+        """Raises ChannelClosed."""
+        raise ChannelClosed("the channel has ended")
+
+    async def close(self) -> None:
+        """It is."""
+
+
 class MemoryChannel(Generic[_S, _R]):
     """One end of a channel inside a process; `memory_channel()` makes the pair."""
 

@@ -32,6 +32,7 @@ PROTOCOL = 1
 RESULT_LIMIT = 64 * 1024
 _ANSWERS, _GO, _TOKENS, _TEXTS = 3, 4, 5, 6
 _TOKEN = struct.Struct("<QQ")  # offset and length of a text
+_AT_ONCE = 0.001  # seconds after an attempt within which the next one's use of the machine counts from its end
 _LOOK_AT_FILES = 1.0  # seconds between looks at whether the code has changed on disk
 
 
@@ -85,6 +86,10 @@ class Runner:
         self.functions: dict[str, Function] = {}
         self.files: dict[str, int] = {}  # of modules below the working folder → time of their last change
         self.looked = time.monotonic()
+        self.unread = array.array("i", [0])
+        self.used = self._usage()  # as of the end of the last attempt
+        self.used_at = time.monotonic()
+        self.floor = -1  # the peak of memory when it was last begun to be measured anew
         try:
             self.peak = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
@@ -122,8 +127,8 @@ class Runner:
 
     def attempt(self, request: dict[str, Any]) -> dict[str, Any]:
         self._prepare(request)
-        before = self._usage()
         begin = time.monotonic()
+        before = self.used if begin - self.used_at < _AT_ONCE else self._usage()
         answer: dict[str, Any] = {"id": request["id"], "begin": begin}
         try:
             answer.update(self._kept(self._called(request)))
@@ -135,12 +140,13 @@ class Runner:
             self._print_traceback(error)
             answer.update(failure="exception", error=self._in_one_line(error))
         self._flush()
-        had_children, living = self._children(before)
-        after = self._usage()
+        living = self._has_children()
+        after = self.used = self._usage()
+        had_children = after["child_faults"] != before["child_faults"]
         self._settle_out(request["run"]["fence"])
         answer.update(cpu=after["cpu"] - before["cpu"], memory=after["memory"], sweep=had_children or living)
         answer["wait"] = answer["sweep"] or self._unread(1) > 0 or self._unread(2) > 0
-        answer["end"] = time.monotonic()
+        answer["end"] = self.used_at = time.monotonic()
         return answer
 
     def _prepare(self, request: dict[str, Any]) -> None:
@@ -150,8 +156,9 @@ class Runner:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         self._make_out()
         self._set_environment({**request["env"], "ROTA_OUT": self.out})
-        if self.peak >= 0:
-            os.write(self.peak, b"5")  # begin to measure the peak memory anew
+        if self.peak >= 0 and self.used["memory"] != self.floor:  # the last attempt needed more than there was before
+            os.write(self.peak, b"5")  # begin to measure the peak anew
+            self.floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def _set_environment(self, given: dict[str, str]) -> None:
         """Make the environment the process's first one and `given`; only what differs where nobody has touched it."""
@@ -257,21 +264,19 @@ class Runner:
 
     def _unread(self, descriptor: int) -> int:
         """Bytes in the pipe that the agent has not read."""
-        count = array.array("i", [0])
         try:
-            fcntl.ioctl(descriptor, termios.FIONREAD, count)
+            fcntl.ioctl(descriptor, termios.FIONREAD, self.unread)
         except OSError:
             return 0
-        return count[0]
+        return self.unread[0]
 
-    def _children(self, before: dict[str, Any]) -> tuple[bool, bool]:
-        """Whether the attempt had processes that have ended, and whether some may be left."""
+    def _has_children(self) -> bool:
+        """Whether processes of the attempt may be left."""
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            living = True
         except ChildProcessError:
-            living = False
-        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt != before["child_faults"], living
+            return False
+        return True
 
     def _usage(self) -> dict[str, Any]:
         own = resource.getrusage(resource.RUSAGE_SELF)

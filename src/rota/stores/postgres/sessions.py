@@ -46,6 +46,10 @@ class PostgresSessions:
         rows = await self._verbs.rows(SQL["orphans"], round(grace * _MICROS), limit)
         return [worker_from_row(row) for row in rows]
 
+    async def unsettled(self, server: str) -> dict[str, int]:
+        """The sessions on record as this server's that are not settled."""
+        return dict(await self._verbs.rows(SQL["unsettled"], server))
+
     async def seen(self, signs: Sequence[Sign]) -> None:
         """Note that workers are alive."""
         newest: dict[str, Sign] = {}

@@ -45,6 +45,12 @@ class SqliteSessions:
             lambda connection: [worker_from_row(found) for found in connection.execute(SQL["orphans"], row)]
         )
 
+    async def unsettled(self, server: str) -> dict[str, int]:
+        """The sessions on record as this server's that are not settled."""
+        return await self._database.read(
+            lambda connection: dict(connection.execute(SQL["unsettled"], (server,)).fetchall())
+        )
+
     async def seen(self, signs: Sequence[Sign]) -> None:
         """Note that workers are alive."""
         rows = [(sign.name, to_micros(sign.at), sign.draining, sign.clock_offset) for sign in signs]

@@ -20,6 +20,9 @@ FROM workers AS worker LEFT JOIN servers AS server ON server.id = worker.server
 WHERE worker.settled IS NULL AND (server.id IS NULL OR server.lease_until <= rota_now() - $1)
 ORDER BY worker.name LIMIT $2;
 
+-- name: unsettled
+SELECT name, session FROM workers WHERE settled IS NULL AND server = $1;
+
 -- name: seen
 UPDATE workers AS worker SET
     last_seen = greatest(worker.last_seen, sign.at), draining = sign.draining, clock_offset = sign.clock_offset

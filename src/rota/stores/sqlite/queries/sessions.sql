@@ -33,6 +33,9 @@ SELECT worker.* FROM workers AS worker LEFT JOIN servers AS server ON server.id 
 WHERE worker.settled IS NULL AND (server.id IS NULL OR server.lease_until <= ?1)
 ORDER BY worker.name LIMIT ?2;
 
+-- name: unsettled
+SELECT name, session FROM workers WHERE settled IS NULL AND server = ?1;
+
 -- name: seen
 UPDATE workers SET last_seen = max(last_seen, ?2), draining = ?3, clock_offset = ?4 WHERE name = ?1;
 
