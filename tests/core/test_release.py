@@ -11,6 +11,7 @@ from rota.core.release import (
     POLL_ASKED_BACK,
     POLL_LATE,
     POLL_WAITING,
+    InLine,
     Released,
     Situation,
     lets_runs_wait,
@@ -169,20 +170,26 @@ def test_other_jobs_do_not_let_runs_wait(policy: Overlap) -> None:
 # ── ahead of time ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def line(*unfinished: Run) -> list[InLine]:
+    return [
+        InLine(id=run.id, due=run.due, is_released=run.released is not None, version=run.version) for run in unfinished
+    ]
+
+
 def test_a_run_is_staged_when_nothing_can_come_before_it() -> None:
     job = make_job(schedule="* * * * * *")
     run, newer = make_run(later(2)), make_run(later(3))
-    assert may_stage(run, job, [run, newer])
-    assert not may_stage(newer, job, [run, newer])
-    assert not may_stage(run, job, [run, make_held(due=later(-1))])
-    assert not may_stage(run, job, [run, make_held(RunState.STARTING, later(3))])
-    assert not may_stage(run, job, [run, make_run(later(1), trigger=Trigger.MANUAL)])
+    assert may_stage(run, job, line(run, newer))
+    assert not may_stage(newer, job, line(run, newer))
+    assert not may_stage(run, job, line(run, make_held(due=later(-1))))
+    assert not may_stage(run, job, line(run, make_held(RunState.STARTING, later(3))))
+    assert not may_stage(run, job, line(run, make_run(later(1), trigger=Trigger.MANUAL)))
 
 
 def test_runs_that_may_overlap_are_staged_beside_each_other() -> None:
     job = make_job(schedule="* * * * * *", overlap=Overlap.ALLOW)
     run = make_run(later(3))
-    assert may_stage(run, job, [make_run(later(2)), run, make_held()])
+    assert may_stage(run, job, line(make_run(later(2)), run, make_held()))
 
 
 @pytest.mark.parametrize(
@@ -197,13 +204,13 @@ def test_runs_that_may_overlap_are_staged_beside_each_other() -> None:
 )
 def test_what_needs_a_word_at_its_time_is_not_staged(job: Job) -> None:
     run = make_run(later(2))
-    assert not may_stage(run, job, [run])
+    assert not may_stage(run, job, line(run))
 
 
 def test_neither_is_a_retry_nor_what_has_a_worker() -> None:
     job = make_job()
     for run in (make_run(later(2), released=NOON), make_held(RunState.STARTING, later(2))):
-        assert not may_stage(run, job, [run])
+        assert not may_stage(run, job, line(run))
 
 
 def test_what_is_due_now_asks_back_what_is_due_later() -> None:

@@ -27,6 +27,7 @@ from store_values import (
 from rota.core.errors import Conflict, Fenced, Invalid
 from rota.core.ids import shard_of
 from rota.core.model import Attempt, AttemptState, Reason, Run, RunState, Trigger, Usage
+from rota.core.release import InLine
 from rota.store.bundle import Store
 from rota.store.jobs import JobWrite, RunChange
 from rota.store.runs import LossGuard, Waiting
@@ -399,6 +400,19 @@ async def test_unfinished_runs_come_in_order_of_due(store: Store) -> None:
     runs = [make_run(job, after(2)), make_run(other, after(1)), make_run(job), make_run(third)]
     await store.runs.create(runs)
     assert await store.runs.unfinished([job.id, other.id, job.id]) == [runs[2], runs[1], runs[0]]
+
+
+async def test_lines_are_the_unfinished_runs_in_short(store: Store) -> None:
+    job, other, third = make_job(), make_job("web/other"), make_job("web/third")
+    await add_jobs(store, job, other, third)
+    later, first = make_run(job, after(2)), make_run(job, released=NOON, version=3)
+    await store.runs.create([later, first, make_run(third)])
+    line = [
+        InLine(id=first.id, due=NOON, is_released=True, version=3),
+        InLine(id=later.id, due=after(2), is_released=False, version=1),
+    ]
+    assert await store.runs.lines([job.id, other.id, job.id]) == {job.id: line}
+    assert await store.runs.lines([]) == {}
 
 
 async def test_late_runs_come_oldest_first(store: Store) -> None:

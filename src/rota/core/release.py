@@ -73,10 +73,19 @@ class Situation(Value):
     restored: bool = False
 
 
-def may_stage(run: Run, job: Job, unfinished: Sequence[Run]) -> bool:
+class InLine(Value):
+    """An unfinished run in short: as much as decides whether another of its job may go before it."""
+
+    id: RunId
+    due: datetime
+    is_released: bool
+    version: int
+
+
+def may_stage(run: Run, job: Job, line: Sequence[InLine]) -> bool:
     """Whether a queued run may be given to a worker before it is due.
 
-    `unfinished` are all unfinished runs of its job. Nothing of the job may be under way or due before it, unless its
+    `line` are all unfinished runs of its job. Nothing of the job may be under way or due before it, unless its
     policy lets runs overlap; an at-most-once run is never started without a word from the server.
     """
     spec = job.spec
@@ -85,7 +94,7 @@ def may_stage(run: Run, job: Job, unfinished: Sequence[Run]) -> bool:
     if run.state is not RunState.QUEUED or run.released is not None or run.revision != job.revision:
         return False
     return spec.overlap is Overlap.ALLOW or all(
-        other.id == run.id or (other.released is None and other.due > run.due) for other in unfinished
+        other.id == run.id or (not other.is_released and other.due > run.due) for other in line
     )
 
 

@@ -4,12 +4,13 @@ Only a memory of what is on record anyway: what is forgotten, or changed meanwhi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from rota.core.model import Job, JobId, Overlap, Run
 
 MOST: Final = 100_000
+REMEMBERED: Final = timedelta(seconds=5)  # for so long after its time a staged run stands in the way unasked
 
 
 class Candidate(NamedTuple):
@@ -20,11 +21,15 @@ class Candidate(NamedTuple):
 
 
 class Ahead:
-    """What could be staged, job by job in order of due."""
+    """What could be staged, job by job in order of due.
+
+    Of a job whose runs may not overlap nothing is tried while one is staged; its end frees the next.
+    """
 
     def __init__(self) -> None:
         self._runs: dict[JobId, list[Candidate]] = {}
         self._untried: dict[JobId, None] = {}
+        self._staged: dict[JobId, datetime] = {}  # when it was, or is, due
         self._count = 0
 
     def __bool__(self) -> bool:
@@ -38,11 +43,13 @@ class Ahead:
                 return
             self._count += 1
             self._runs.setdefault(run.job_id, []).append(Candidate(run, jobs[run.job_id]))
-            self._untried[run.job_id] = None
+            if run.job_id not in self._staged:
+                self._untried[run.job_id] = None
 
     def free(self, jobs: Iterable[JobId]) -> None:
         """A run of these jobs has ended: the next may be staged."""
         for job_id in jobs:
+            self._staged.pop(job_id, None)
             if job_id in self._runs:
                 self._untried[job_id] = None
 
@@ -60,6 +67,12 @@ class Ahead:
             taken += waiting[:count]
             self._keep(job_id, waiting[count:])
         return taken
+
+    def note_staged(self, candidates: Iterable[Candidate]) -> None:
+        """These have been given to workers."""
+        for run, job in candidates:
+            if job.spec.overlap is not Overlap.ALLOW:
+                self._staged[job.id] = run.due
 
     def put_back(self, candidates: Sequence[Candidate]) -> None:
         """These could not be staged now; they are tried again when a run of their job has ended."""
@@ -83,3 +96,5 @@ class Ahead:
         """Let go of what is due: it is found in the store."""
         for job_id in list(self._runs):
             self._not_due(job_id, now)
+        for job_id in [job_id for job_id, due in self._staged.items() if due < now - REMEMBERED]:
+            self.free([job_id])  # it takes long, or its end is recorded elsewhere

@@ -13,7 +13,7 @@ from rota.clock import Clock
 from rota.core.errors import Conflict
 from rota.core.model import Delivery, Job, JobId, Overlap, Run, RunId
 from rota.core.placement import WorkerRoom, kinds_with_room
-from rota.core.release import Ready, Released, Situation, lets_runs_wait, may_stage, release
+from rota.core.release import InLine, Ready, Released, Situation, lets_runs_wait, may_stage, release
 from rota.core.schedule import Schedule
 from rota.events import Emit, RunsStaged
 from rota.loop import NO_REST, Loop
@@ -194,16 +194,17 @@ class Dispatcher(Loop):
         if not candidates:
             return False
         watchful = [one.job.id for one in candidates if one.job.spec.overlap is not Overlap.ALLOW]
-        unfinished = await self._unfinished(watchful)
-        able = [one for one in candidates if may_stage(one.run, one.job, unfinished.get(one.job.id, ()))]
+        lines = await self._store.runs.lines(watchful) if watchful else {}
+        able = [one for one in candidates if may_stage(one.run, one.job, lines.get(one.job.id, ()))]
         ready = [Ready(run=one.run, alone=one.job.spec.overlap is not Overlap.ALLOW) for one in able]
         given = await self._assigner.assign(ready, {one.job.id: one.job for one in able}, rooms, now)
         if given:
             self._emit(RunsStaged(runs=len(given)))
-        self.ahead.put_back([one for one in candidates if one.run.id not in given and self._stays(one, unfinished)])
+            self.ahead.note_staged([one for one in able if one.run.id in given])
+        self.ahead.put_back([one for one in candidates if one.run.id not in given and self._stays(one, lines)])
         return bool(given)
 
-    def _stays(self, candidate: Candidate, unfinished: Mapping[JobId, Sequence[Run]]) -> bool:
+    def _stays(self, candidate: Candidate, lines: Mapping[JobId, Sequence[InLine]]) -> bool:
         """Whether it may yet be staged: it is on record as it was planned."""
-        stored = unfinished.get(candidate.job.id)
-        return stored is None or any(run.id == candidate.run.id and run == candidate.run for run in stored)
+        run, line = candidate.run, lines.get(candidate.job.id)
+        return line is None or any((one.id, one.version) == (run.id, run.version) for one in line)

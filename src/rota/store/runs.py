@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from rota.core.model import Job, JobId, JobStats, Notice, Run, RunId, Value
+from rota.core.release import InLine
 from rota.store.jobs import AuditEntry, RunChange
 
 
@@ -103,6 +104,9 @@ class Runs(Protocol):
 
     async def unfinished(self, job_ids: Sequence[JobId]) -> list[Run]:
         """All unfinished runs of these jobs, in order of due."""
+
+    async def lines(self, job_ids: Sequence[JobId]) -> dict[JobId, list[InLine]]:
+        """All unfinished runs of these jobs in short, in order of due; jobs that have none are absent."""
 
     async def stats(self, job_ids: Sequence[JobId]) -> dict[JobId, JobStats]:
         """The counters of these jobs; a job that never ran has none."""

@@ -4,7 +4,7 @@ This is the hot path of every store, so rows are plain tuples in the order of th
 by their constructors; only nested values go through msgspec. Ids may come back as UUID objects: they are made texts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -23,6 +23,7 @@ from rota.core.model import (
     RunState,
     Trigger,
 )
+from rota.core.release import InLine
 
 Row = tuple[Any, ...]
 
@@ -132,6 +133,15 @@ def changing_part(run: Run) -> Row:
         run.version,
         None if run.withdrawn is None else _encode(run.withdrawn).decode(),
     )
+
+
+def lines_from_rows(rows: Iterable[Row]) -> dict[JobId, list[InLine]]:
+    """Unfinished runs in short, by job."""
+    lines: dict[JobId, list[InLine]] = {}
+    for job_id, id_, due, is_released, version in rows:
+        one = InLine(id=_id(id_), due=from_micros(due), is_released=bool(is_released), version=version)
+        lines.setdefault(_id(job_id), []).append(one)
+    return lines
 
 
 def run_row(run: Run) -> Row:

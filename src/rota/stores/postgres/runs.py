@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rota.core.errors import StoreUnusable
 from rota.core.model import JobId, JobStats, Notice, Run, RunId
+from rota.core.release import InLine
 from rota.store.jobs import AuditEntry, RunChange
 from rota.store.runs import LossGuard, Reported, Waiting
 from rota.stores.access_rows import audit_row
@@ -18,7 +19,15 @@ from rota.stores.postgres.lanes import Lanes
 from rota.stores.postgres.partitions import Partitions
 from rota.stores.postgres.queries import load
 from rota.stores.refusals import connected_again, moved_counters, moved_runs, server_lives
-from rota.stores.rows import RUN_COLUMNS, Row, optional_instant, run_from_row, stats_from_row, to_micros
+from rota.stores.rows import (
+    RUN_COLUMNS,
+    Row,
+    lines_from_rows,
+    optional_instant,
+    run_from_row,
+    stats_from_row,
+    to_micros,
+)
 
 SQL: Final = load("runs.sql")
 PRUNED_AT_ONCE: Final = 1_000
@@ -155,6 +164,10 @@ class PostgresRuns:
     async def unfinished(self, job_ids: Sequence[JobId]) -> list[Run]:
         """All unfinished runs of these jobs, in order of due."""
         return await self._runs("unfinished", list(dict.fromkeys(job_ids)))
+
+    async def lines(self, job_ids: Sequence[JobId]) -> dict[JobId, list[InLine]]:
+        """All unfinished runs of these jobs in short, in order of due."""
+        return lines_from_rows(await self._verbs.rows(SQL["lines"], list(dict.fromkeys(job_ids))))
 
     async def stats(self, job_ids: Sequence[JobId]) -> dict[JobId, JobStats]:
         """The counters of these jobs."""

@@ -13,11 +13,20 @@ from itertools import islice
 from typing import Any, Final
 
 from rota.core.model import Job, JobId, JobStats, Notice, Run, RunId, RunState
+from rota.core.release import InLine
 from rota.store.jobs import AuditEntry, RunChange
 from rota.store.runs import LossGuard, Reported, Waiting
 from rota.stores.job_rows import job_from_row
 from rota.stores.refusals import connected_again, moved_counters, moved_runs, server_lives
-from rota.stores.rows import FINAL_STATES, from_micros, optional_instant, run_from_row, stats_from_row, to_micros
+from rota.stores.rows import (
+    FINAL_STATES,
+    from_micros,
+    lines_from_rows,
+    optional_instant,
+    run_from_row,
+    stats_from_row,
+    to_micros,
+)
 from rota.stores.sqlite.connection import Database
 from rota.stores.sqlite.jobs import SQL as JOBS_SQL
 from rota.stores.sqlite.leases import SqliteLeases
@@ -131,6 +140,13 @@ class SqliteRuns:
     async def unfinished(self, job_ids: Sequence[JobId]) -> list[Run]:
         """All unfinished runs of these jobs, in order of due."""
         return await self._runs("unfinished", ids_json(dict.fromkeys(job_ids)))
+
+    async def lines(self, job_ids: Sequence[JobId]) -> dict[JobId, list[InLine]]:
+        """All unfinished runs of these jobs in short, in order of due."""
+        wanted = ids_json(dict.fromkeys(job_ids))
+        return await self._database.read(
+            lambda connection: lines_from_rows(connection.execute(SQL["lines"], (wanted,)))
+        )
 
     async def stats(self, job_ids: Sequence[JobId]) -> dict[JobId, JobStats]:
         """The counters of these jobs."""

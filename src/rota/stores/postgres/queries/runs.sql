@@ -114,6 +114,14 @@ SELECT held.* FROM unnest($1::uuid[]) AS wanted (job_id) CROSS JOIN LATERAL (
 ) AS held
 ORDER BY held.due, held.id;
 
+-- name: lines
+SELECT held.job_id, held.id, held.due, held.is_released, held.version
+FROM unnest($1::uuid[]) AS wanted (job_id) CROSS JOIN LATERAL (
+    SELECT hot.job_id, hot.id, hot.due, hot.released IS NOT NULL AS is_released, hot.version
+    FROM runs_hot AS hot WHERE hot.job_id = wanted.job_id OFFSET 0
+) AS held
+ORDER BY held.due, held.id;
+
 -- name: stats
 SELECT kept.* FROM unnest($1::uuid[]) AS wanted (job_id) CROSS JOIN LATERAL (
     SELECT * FROM job_stats_1 AS one WHERE one.job_id = wanted.job_id OFFSET 0

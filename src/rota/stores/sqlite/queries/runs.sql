@@ -50,6 +50,11 @@ SELECT server.id, server.lease_until FROM json_each(?1) AS wanted CROSS JOIN ser
 SELECT hot.* FROM json_each(?1) AS wanted CROSS JOIN runs_hot AS hot ON hot.job_id = wanted.value
 ORDER BY hot.due, hot.id;
 
+-- name: lines
+SELECT hot.job_id, hot.id, hot.due, hot.released IS NOT NULL, hot.version
+FROM json_each(?1) AS wanted CROSS JOIN runs_hot AS hot ON hot.job_id = wanted.value
+ORDER BY hot.due, hot.id;
+
 -- name: stats
 SELECT kept.* FROM json_each(?1) AS wanted CROSS JOIN job_stats AS kept ON kept.job_id = wanted.value;
 
