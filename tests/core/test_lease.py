@@ -1,5 +1,7 @@
 """Leases as arithmetic: fair shares that servers agree on without talking, and deadlines that err to the safe side."""
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -12,6 +14,7 @@ from rota.core.lease import (
     SILENCE_SECONDS,
     balance,
     is_live,
+    surplus_workers,
     worker_deadline,
 )
 from rota.core.model import Server, Shard, Standing
@@ -71,6 +74,15 @@ def test_a_server_without_a_lease_wants_nothing() -> None:
     assert balance(standing("b", "aa", dead="a"), "a").release == ()
 
 
+def test_shards_are_for_servers_that_have_workers() -> None:
+    now = replace(standing("abc", "aabb--"), workers={"b": 1, "dead": 3})
+    assert balance(now, "b").take == {4: 14, 5: 15}
+    assert (balance(now, "a").take, balance(now, "a").release) == ({}, (0, 1))
+    assert balance(now, "c") == balance(standing("c", ""), "c")
+    nobody = replace(now, workers={"dead": 3})
+    assert balance(nobody, "a").release == ()
+
+
 def test_a_lease_ends_at_its_moment() -> None:
     assert is_live(server("a"), later(3.999))
     assert not is_live(server("a"), later(4))
@@ -88,6 +100,27 @@ def test_shares_become_fair_and_stay_still(live: int, owners: list[str]) -> None
     assert sum(counts) == len(owners)
     assert max(counts) - min(counts) <= 1
     assert after_round(now) == now
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(0, 99))
+def test_workers_become_evenly_spread_and_stay(counts: list[int], seed: int) -> None:
+    """Whoever is sent away goes to some other server, the most crowded one included."""
+    rng = Random(seed)
+    live = "".join(NAMES[: len(counts)])
+    workers = dict(zip(live, counts, strict=True))
+    for _ in range(200):
+        now = replace(standing(live, ""), workers=dict(workers))
+        for name in live:
+            others = [one for one in live if one != name]
+            for _ in range(surplus_workers(now, name)):
+                workers[name] -= 1
+                workers[rng.choice(others)] += 1
+    assert (sum(workers.values()), min(workers.values()) >= 0) == (sum(counts), True)
+    assert max(workers.values()) <= sum(counts) // len(counts) + 1
+
+
+def test_a_server_without_a_lease_sends_nobody_away() -> None:
+    assert surplus_workers(replace(standing("b", "", dead="a"), workers={"a": 9}), "a") == 0
 
 
 @given(

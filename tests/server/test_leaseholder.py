@@ -13,7 +13,7 @@ from tests.server.world import ADA, StaticSecrets, World, open_world
 from rota.clock import ManualClock
 from rota.core.errors import StoreUnavailable
 from rota.core.lease import LEASE_SECONDS
-from rota.core.model import Server
+from rota.core.model import Server, Worker
 from rota.events import ClockStepped, Event, LeaseLapsed, LeaseRenewed, ShardsReleased, ShardsTaken
 from rota.server.commands import WantedJob
 from rota.server.leaseholder import Leaseholder
@@ -63,6 +63,10 @@ class Cluster:
         server = Leaseholder(store, row, self.clock, epochs, self.events.append, follow=self.follow)
         server.on_given_up = self.count_given_up
         return server
+
+    async def connect(self, worker: str, server: str) -> None:
+        row = Worker(name=worker, boot_id="b", session=0, server=server, version="0", connected=NOON, last_seen=NOON)
+        await self.store.sessions.connect(row)
 
     def count_given_up(self) -> None:
         self.given_up += 1
@@ -114,6 +118,36 @@ async def test_a_server_that_was_paused_finds_out_and_leads_no_more(cluster: Clu
     await first.tick()
     assert cluster.epochs["a"] == {}
     assert ShardsReleased(server="a", shards=(0,), why="taken by another server") in cluster.events
+
+
+async def test_shards_go_to_the_server_that_has_the_workers(cluster: Cluster) -> None:
+    first, second = cluster.server("a"), cluster.server("b")
+    await first.join()
+    await second.join()
+    await cluster.connect("w1", "b")
+    await first.tick()
+    assert cluster.epochs["a"] == {}
+    assert cluster.given_up == 1
+    await second.tick()
+    assert cluster.epochs["b"] == {0: 2}
+
+
+async def test_a_surplus_of_workers_is_sent_to_others(cluster: Cluster) -> None:
+    first, second = cluster.server("a"), cluster.server("b")
+    sent: list[int] = []
+
+    async def note(surplus: int) -> None:
+        sent.append(surplus)
+
+    first.on_surplus = note
+    await first.join()
+    for name in ("w1", "w2"):
+        await cluster.connect(name, "a")
+    await first.tick()
+    assert sent == [], "there is no other server"
+    await second.join()
+    await first.tick()
+    assert sent == [1]
 
 
 async def test_stopping_hands_over_at_once(cluster: Cluster) -> None:

@@ -12,6 +12,7 @@ from store_values import NOON, PassTime, after, lead, make_server, make_worker
 from rota.clock import ManualClock
 from rota.core.ids import COUNTERS_PER_INCARNATION
 from rota.store.bundle import Store
+from rota.store.leases import AWAY_SECONDS
 from rota.store.sessions import HelloOvertaken, Sign, TwinConnected
 from rota.stores.sqlite import open_sqlite
 
@@ -228,6 +229,19 @@ async def test_a_hello_that_a_later_one_has_overtaken_opens_no_session(store: St
     assert await store.sessions.connect(make_worker(dial=4)) == 2
     assert await store.sessions.connect(make_worker(boot_id="boot-2", dial=1)) == 3, "a new process counts anew"
     assert (await store.sessions.get())[0].dial == 1
+
+
+async def test_standing_counts_the_workers_of_each_server(store: Store, pass_time: PassTime) -> None:
+    for name in ("w1", "w2", "w3", "w4"):
+        await store.sessions.connect(make_worker(name))
+    await store.sessions.connect(make_worker("w5", server="server-2"))
+    now = await store.leases.now()
+    await store.sessions.disconnect("w1", 1, now)
+    await store.sessions.disconnect("w2", 1, now - timedelta(seconds=AWAY_SECONDS + 1))
+    await store.sessions.settle("w3", 1, now)
+    assert (await store.leases.standing()).workers == {"server-1": 2, "server-2": 1}
+    await pass_time(AWAY_SECONDS + 0.1)
+    assert (await store.leases.standing()).workers == {"server-1": 1, "server-2": 1}
 
 
 async def test_the_sessions_of_a_server_that_are_not_settled(store: Store) -> None:

@@ -230,6 +230,19 @@ async def test_it_looks_for_another_server_that_is_ready_and_goes_there(served: 
         assert not await one.another_is_ready()
 
 
+async def test_the_server_that_sent_it_away_is_dialled_last_once(served: Served, tmp_path: Path) -> None:
+    dead = [f"http://127.0.0.1:{free_port()}" for _ in range(3)]
+    async with dialer(tmp_path, served.url, *dead, join=await join_token(served)) as one:
+        await (await one.dial()).close()
+        orders = []
+        for _ in range(20):
+            one.leave()
+            orders.append(one._in_some_order())
+        assert {order[-1] for order in orders} == {served.url}
+        assert {order[0] for order in orders} == set(dead)
+        assert served.url in {one._in_some_order()[0] for _ in range(40)}
+
+
 async def unavailable() -> datetime:
     raise StoreUnavailable
 

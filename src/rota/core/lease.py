@@ -38,16 +38,20 @@ def is_live(server: Server, now: datetime) -> bool:
 def balance(standing: Standing, me: str) -> Balance:
     """A fair share for the server `me`. Servers that see the same standing want different shards.
 
-    Free shards go one by one to the live server that leads fewest. A server that leads more than its share gives up
-    the rest, so that one that came later gets some; shares differ by at most one.
+    Shards are for the live servers that have workers, as only those can give runs away ahead of their time; for all
+    while none has any. Free ones go one by one to the server that leads fewest. A server that leads more than its share
+    gives up the rest, so that one that came later gets some; shares differ by at most one.
     """
-    live = sorted(server.id for server in standing.servers if is_live(server, standing.now))
-    if me not in live:
+    everybody = _live(standing)
+    live = [server for server in everybody if standing.workers.get(server)] or everybody
+    if me not in everybody:
         return Balance()
+    if me not in live:
+        return Balance(release=tuple(sorted(shard.number for shard in standing.shards if shard.server == me)))
     led = {server: [shard.number for shard in standing.shards if shard.server == server] for server in live}
     counts = {server: len(shards) for server, shards in led.items()}
     take: dict[int, int] = {}
-    for shard in _free(standing.shards, live):
+    for shard in _free(standing.shards, everybody):
         receiver = min(live, key=lambda server: (counts[server], server))
         counts[receiver] += 1
         if receiver == me:
@@ -57,6 +61,19 @@ def balance(standing: Standing, me: str) -> Balance:
     return Balance(take=take, release=tuple(sorted(led[me])[len(led[me]) - surplus :]))
 
 
+def surplus_workers(standing: Standing, me: str) -> int:
+    """How many of its workers the server `me` should send to others now: some, so that all have about as many.
+
+    After a restart of servers in turn the last one has none.
+    """
+    live = _live(standing)
+    counts = {server: standing.workers.get(server, 0) for server in live}
+    if me not in counts or counts[me] - min(counts.values()) < 2:
+        return 0
+    share = -(-sum(counts.values()) // len(live))
+    return -(-max(0, counts[me] - share) // 4)
+
+
 def worker_deadline(sent: float, renewed: float) -> float:
     """Until when a worker's attempts may live, on the clock of its arguments.
 
@@ -64,6 +81,11 @@ def worker_deadline(sent: float, renewed: float) -> float:
     server's last committed renewal is known to be of then or later.
     """
     return min(sent + SILENCE_SECONDS, renewed + LEASE_SECONDS + GRACE_SECONDS) - MARGIN_SECONDS
+
+
+def _live(standing: Standing) -> list[str]:
+    """The ids of the live servers, in order."""
+    return sorted(server.id for server in standing.servers if is_live(server, standing.now))
 
 
 def _free(shards: Collection[Shard], live: Collection[str]) -> list[Shard]:

@@ -437,11 +437,12 @@ class Shard(Value):
 
 
 class Standing(Value):
-    """Who leads what at one moment of the store's clock."""
+    """Who leads what at one moment of the store's clock, and how many workers are connected to each server (by id)."""
 
     now: datetime
     servers: tuple[Server, ...]
     shards: tuple[Shard, ...]
+    workers: dict[str, int] = {}
 
 
 class Notice(Value):

@@ -205,8 +205,7 @@ class Hub:
         """Send the workers to other servers, with all they hold; take no new ones."""
         self._moving = True
         for session in self.sessions():
-            session.draining = True
-            await session.send(Moving())
+            await session.send_elsewhere()
             await session.channel.close()
 
     # ── hello ────────────────────────────────────────────────────────────────────────────────────────────

@@ -56,6 +56,7 @@ class Leaseholder(Loop):
         self._epochs = epochs
         self.on_shards: Callable[[], None] = lambda: None
         self.on_given_up: Callable[[], None] = lambda: None
+        self.on_surplus: Callable[[int], Awaitable[None]] = _keep_them
         self.on_row_missing: Callable[[datetime | None], Awaitable[None]] = _leave_it
         self._renewed: float | None = None  # own monotonic seconds at which the last committed renewal was asked for
         self.renewed: datetime | None = None  # that renewal, as the store has it; None where there are none
@@ -138,6 +139,9 @@ class Leaseholder(Loop):
         if fresh:
             self._emit(ShardsTaken(server=self._server.id, shards=tuple(sorted(fresh))))
             self.on_shards()
+        surplus = lease.surplus_workers(standing, self._server.id)
+        if surplus:
+            await self.on_surplus(surplus)
 
     async def _release(self, shards: tuple[int, ...]) -> None:
         """Stop planning for these shards, then let others have them."""
@@ -190,6 +194,10 @@ class Leaseholder(Loop):
         self._emit(ClockStepped(seconds=jump, at=told))
         detail = f"the database's clock jumped {abs(jump):.0f} s {'forward' if jump > 0 else 'back'}"
         await self._conditions.put("store-clock", detail, "look at the time service of the database's machine")
+
+
+async def _keep_them(surplus: int) -> None:
+    """Nobody can send workers elsewhere."""
 
 
 async def _leave_it(renewed: datetime | None) -> None:

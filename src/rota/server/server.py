@@ -34,6 +34,7 @@ from rota.server.pruner import Pruner
 from rota.server.reaper import Reaper
 from rota.server.recorder import Recorder
 from rota.server.restore import RestoreWatch
+from rota.server.spread import Spread
 from rota.server.vitals import StoreTimes, VitalsLoop
 from rota.server.watcher import Watcher
 from rota.server.whispers import Whispers
@@ -259,6 +260,7 @@ class Server:
         self.recorder.on_ended = self.dispatcher.freed
         self.leaseholder.on_shards = self._on_shards
         self.leaseholder.on_row_missing = self._row_missing
+        self.leaseholder.on_surplus = Spread(self.hub, self._clock).send_elsewhere
         self.restore.on_accepted = self._changed
 
     def _hear_others(self) -> None:

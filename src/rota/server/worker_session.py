@@ -10,7 +10,7 @@ from rota.core.model import JobId, Run, Worker
 from rota.core.placement import WorkerRoom
 from rota.store.sessions import Sign
 from rota.wire.channel import ChannelClosed, ServerChannel
-from rota.wire.messages import FromServer, Held
+from rota.wire.messages import FromServer, Held, Moving
 
 HESITATION_SECONDS: Final = 5.0  # workers over a network say something every 2 s at least
 
@@ -57,6 +57,11 @@ class WorkerSession:
         except ChannelClosed:
             return False
         return True
+
+    async def send_elsewhere(self) -> None:
+        """Ask the worker to connect to another server, with all it holds; give it nothing more until then."""
+        self.draining = True
+        await self.send(Moving())
 
     async def cut_off(self) -> None:
         """End the channel of a silent worker: from now on no heartbeat is answered; it must say hello again."""

@@ -6,9 +6,11 @@ times are the store's clock at the moment of the statement, not at its start: wa
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from rota.core.model import Server, Standing
+
+AWAY_SECONDS: Final = 5.0
 
 
 class Leases(Protocol):
@@ -38,7 +40,10 @@ class Leases(Protocol):
         """Give up the server's shards and end its lease now. Lock order: server, shard."""
 
     async def standing(self) -> Standing:
-        """All servers, ended ones included, and all shards, on one snapshot, with the store's time of it."""
+        """All servers, ended ones included, and all shards, on one snapshot, with the store's time of it.
+
+        A worker whose session has ended counts as connected for AWAY_SECONDS more: it is on its way back.
+        """
 
     async def take(self, server: str, shards: Mapping[int, int]) -> dict[int, int]:
         """Make the server the leader of those of these shards (shard → epoch as it was seen) that are free.

@@ -76,6 +76,7 @@ def _agent(settings: WorkerProcessSettings, clock: FollowingClock, dialer: Diale
     agent = Agent(_worker_settings(settings), clock, dialer.dial, emit=process.emit)
     agent.follow = clock.follow
     agent.another_is_ready = dialer.another_is_ready
+    agent.on_moving = dialer.leave
     return agent
 
 

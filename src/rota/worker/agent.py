@@ -96,6 +96,7 @@ class Agent:
         self._draining: asyncio.Task[None] | None = None
         self.follow: Follow = lambda sent, received, told: None
         self.another_is_ready: Look = nowhere
+        self.on_moving: Callable[[], None] = lambda: None
         self._seen: SeenRenewal | None = None
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,6 +174,7 @@ class Agent:
         session = Session(channel, self._workload, self._outbox, deadline, self._clock)
         session.follow = self.follow
         session.another_is_ready = self.another_is_ready
+        session.on_moving = self.on_moving
         session.on_drain = self._drain_asked
         session.on_renewal = self._saw_renewal
         try:

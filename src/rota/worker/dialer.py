@@ -70,6 +70,7 @@ class Dialer:
         self._session: aiohttp.ClientSession | None = None
         self._connected = ""  # the server of the last channel
         self._ready = ""  # the one that has just said that it is ready: it is dialled first, once
+        self._left = ""  # the one that has sent us away: it is dialled last, once
 
     async def __aenter__(self) -> "Dialer":
         return self
@@ -97,6 +98,10 @@ class Dialer:
                     return True
         return False
 
+    def leave(self) -> None:
+        """The server of the last channel has sent us away: the others are dialled before it."""
+        self._left = self._connected
+
     # ── over the list ────────────────────────────────────────────────────────────────────────────────────
 
     async def _any_of(self, attempt: Callable[[str], Awaitable[_T]]) -> _T:
@@ -116,11 +121,12 @@ class Dialer:
         raise Unreachable(first.detail + more, hint=first.hint)
 
     def _in_some_order(self) -> Sequence[str]:
-        """All servers, from one on that chance chooses, or that is known to be ready."""
+        """All servers, from one on that chance chooses, or that is known to be ready; last the one that was left."""
         servers = self._settings.servers
         start = servers.index(self._ready) if self._ready else self._rng.randrange(len(servers))
-        self._ready = ""
-        return [*servers[start:], *servers[:start]]
+        order = sorted([*servers[start:], *servers[:start]], key=lambda url: url == self._left)
+        self._ready = self._left = ""
+        return order
 
     # ── one server ───────────────────────────────────────────────────────────────────────────────────────
 

@@ -66,6 +66,7 @@ class Session:
         self.follow: Follow = lambda sent, received, told: None
         self.on_drain: Callable[[float], None] = lambda grace: None
         self.another_is_ready: Look = nowhere
+        self.on_moving: Callable[[], None] = lambda: None  # the server sends us to another
         self.on_renewal: Callable[[str, datetime | None], None] = lambda server, at: None
         self._handlers: Mapping[type, Callable[..., None]] = {
             Assign: lambda message: workload.take(message.orders),
@@ -122,6 +123,7 @@ class Session:
         while True:
             message: FromServer = await self._channel.receive()
             if isinstance(message, Moving):
+                self.on_moving()
                 return
             handler = self._handlers.get(type(message))
             if handler is not None:

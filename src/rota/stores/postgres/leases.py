@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rota.core.ids import fence
 from rota.core.model import Server, Shard, Standing
+from rota.store.leases import AWAY_SECONDS
 from rota.stores.postgres.checks import warnings_of
 from rota.stores.postgres.lanes import Lane, Lanes
 from rota.stores.postgres.queries import load
@@ -62,13 +63,14 @@ class PostgresLeases:
 
     async def standing(self) -> Standing:
         """All servers and all shards."""
-        row = await self._lane.row(SQL["standing"])
+        row = await self._lane.row(SQL["standing"], round(AWAY_SECONDS * _MICROS))
         assert row is not None
-        now, servers, shards = row
+        now, servers, shards, workers = row
         return Standing(
             now=self._told(now),
             servers=tuple(server_from_row(one) for one in servers),
             shards=tuple(Shard(number=number, server=server, epoch=epoch) for number, server, epoch in shards),
+            workers=dict(workers),
         )
 
     async def take(self, server: str, shards: Mapping[int, int]) -> dict[int, int]:

@@ -14,6 +14,7 @@ from typing import Final
 from rota.clock import Clock
 from rota.core.ids import fence
 from rota.core.model import Server, Shard, Standing
+from rota.store.leases import AWAY_SECONDS
 from rota.stores.rows import EPOCH, from_micros, to_micros
 from rota.stores.session_rows import server_from_row
 from rota.stores.sqlite.connection import Database
@@ -88,7 +89,9 @@ class SqliteLeases:
             servers = tuple(server_from_row(row) for row in connection.execute(SQL["servers"]))
             rows = connection.execute(SQL["shards"])
             shards = tuple(Shard(number=number, server=server, epoch=epoch) for number, server, epoch in rows)
-            return Standing(now=now, servers=servers, shards=shards)
+            away = to_micros(now - timedelta(seconds=AWAY_SECONDS))
+            workers = dict(connection.execute(SQL["workers"], (away,)).fetchall())
+            return Standing(now=now, servers=servers, shards=shards, workers=workers)
 
         return await self._database.read(read)
 

@@ -11,7 +11,7 @@ SELECT rota_renew_1($1, $2);
 SELECT rota_leave_1($1);
 
 -- name: standing
--- Servers, shards and the time on one snapshot, as arrays of rows.
+-- Servers, shards, the number of workers and the time on one snapshot, as arrays of rows.
 SELECT
     rota_now(),
     ARRAY(
@@ -19,7 +19,13 @@ SELECT
             server.lease_until)
         FROM servers AS server ORDER BY server.id
     ),
-    ARRAY(SELECT ROW (led.shard, led.server, led.epoch) FROM shards AS led ORDER BY led.shard);
+    ARRAY(SELECT ROW (led.shard, led.server, led.epoch) FROM shards AS led ORDER BY led.shard),
+    ARRAY(
+        SELECT ROW (worker.server, count(*))
+        FROM workers AS worker
+        WHERE worker.settled IS NULL AND (worker.disconnected IS NULL OR worker.disconnected > rota_now() - $1)
+        GROUP BY worker.server
+    );
 
 -- name: take
 SELECT taken, raised FROM rota_take_1($1, $2, $3);

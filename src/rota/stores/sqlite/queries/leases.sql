@@ -35,6 +35,10 @@ SELECT * FROM servers ORDER BY id;
 -- name: shards
 SELECT shard, server, epoch FROM shards ORDER BY shard;
 
+-- name: workers
+SELECT server, count(*) FROM workers WHERE settled IS NULL AND (disconnected IS NULL OR disconnected > ?1)
+GROUP BY server;
+
 -- name: leave
 UPDATE shards SET server = '' WHERE server = ?1;
 
