@@ -16,6 +16,7 @@ from random import SystemRandom
 from tests.chaos import harms, load
 from tests.chaos.life import Life
 from tests.chaos.show import Show
+from tests.e2e.running_cluster import until
 from tests.postgres.cluster import Cluster as Postgres
 from tests.postgres.cluster import binaries
 
@@ -96,8 +97,8 @@ def lose_server(show: Show, life: Life, _postgres: Postgres) -> None:
     life.go_on(5.0)
     machines.start_server(server)
     machines.await_server(server)
-    machines.until_led_by(machines.servers)
-    show.done(f"{server.name} is back and has its share again")
+    until(lambda: machines.led(server) > 0, lambda: f"{server.name} leads nothing")
+    show.done(f"{server.name} is back and has workers and its share again")
 
 
 def lose_worker(show: Show, life: Life, _postgres: Postgres) -> None:

@@ -75,12 +75,14 @@ def test_lost_answers_to_commits(begin: Begin) -> None:
 
 
 def test_rolling_restart(begin: Begin) -> None:
-    """F25: TERM each server in turn under load: no attempt is lost and hardly anything is late."""
+    """F25: TERM each server in turn under load: no attempt is lost, hardly anything is late, and workers spread again."""
     life = begin(servers=3, workers=2)
     life.work(load.few(life.folder))
     life.until_started(10)
     life.phase("rolling restart")
     harms.restart_in_turn(life)
+    machines = life.machines
+    until(lambda: max(len(machines.sessions(one)) for one in machines.servers) == 1, lambda: "two are with one server")
     verdict = judged(life, 10.0)
     assert verdict.total.again == 0
     assert all(len(row.attempts) <= 1 for row in life.history.rows)
