@@ -191,7 +191,9 @@ class Machines:
     def until_led_by(self, servers: list[ServerMachine], seconds: float = 30.0) -> None:
         """Wait until these servers lead all shards between them, each that has workers some."""
         until(
-            lambda: sum(map(self.led, servers)) >= SHARDS and all(self.led(one) for one in servers if self.sessions(one)),
+            lambda: (
+                sum(map(self.led, servers)) >= SHARDS and all(self.led(one) for one in servers if self.sessions(one))
+            ),
             lambda: f"shards are led so: { ({one.name: self.led(one) for one in servers}) }",
             seconds,
         )
