@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from tests.history.oracle import expected
 from tests.history.probe import Event
-from tests.history.records import Definition, GapRow, History, JobHistory, Kill, Row
+from tests.history.records import Acknowledged, Definition, GapRow, History, JobHistory, Kill, Row
 
 FINAL = {"succeeded", "failed", "timed-out", "cancelled", "skipped", "missed", "lost"}
 PLANNED_AHEAD = timedelta(seconds=3)
@@ -208,6 +208,10 @@ def fences_belong_to_one_attempt(history: History) -> Iterator[str]:
             owner = owners.setdefault(fence, (row.id, number))
             if owner != (row.id, number):
                 yield f"{row.job}: run {row.id} and run {owner[0]} have attempts under the fence {fence}"
+    for event in history.events:
+        owner = owners.setdefault(event.fence, (event.run, event.attempt))
+        if event.kind == "start" and owner[0] != event.run:
+            yield f"{event.job}: run {event.run} was started under the fence {event.fence} of run {owner[0]}"
 
 
 def runs_of_a_job_do_not_overlap(history: History) -> Iterator[str]:
@@ -241,7 +245,8 @@ def probes_are_known_attempts(history: History) -> Iterator[str]:
     """Whatever ran is an attempt on record, under the fence on record."""
     known = {(row.id, fence) for row in history.rows for _, fence in row.attempts}
     for event in history.events:
-        if event.kind == "start" and (event.run, event.fence) not in known:
+        forgotten = any(rewind.struck <= event.uptime <= rewind.known for rewind in history.rewinds)
+        if event.kind == "start" and (event.run, event.fence) not in known and not forgotten:
             yield f"{event.job}: run {event.run} fence {event.fence} ran and is on no record"
 
 
@@ -273,6 +278,8 @@ def triggers_are_kept(history: History) -> Iterator[str]:
     rows: dict[str, Row] = {row.id: row for row in history.rows}
     runs: defaultdict[str, set[str]] = defaultdict(set)
     for one in history.acknowledged:
+        if one.run not in rows and may_be_forgotten(one, history):
+            continue
         runs[one.key].add(one.run)
         if one.run not in rows:
             yield f"the acknowledged trigger {one.key} has no run {one.run}"
@@ -282,3 +289,11 @@ def triggers_are_kept(history: History) -> Iterator[str]:
     manual = sum(row.trigger == "manual" for row in history.rows)
     if manual > len(runs):
         yield f"{manual} manual runs for {len(runs)} triggers"
+
+
+def may_be_forgotten(one: Acknowledged, history: History) -> bool:
+    """Whether a trigger took effect, or may have, in what a database lost that went back."""
+    window = one.window
+    return window is not None and any(
+        rewind.lost.asked <= window.answered and window.asked <= rewind.lost.answered for rewind in history.rewinds
+    )
