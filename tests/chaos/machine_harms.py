@@ -109,6 +109,7 @@ def full_worker(life: Life, _postgres: Postgres) -> None:
         agent = processes.find(worker.running.process.pid)
         assert agent is not None
         before = attempts_on(life, worker)
+        life.history.roomless = True
         with filled(folder):
             life.go_on(8.0)
             isolate(life, worker, 5.0)

@@ -101,4 +101,5 @@ class History:
     asks_in_vain: bool = False  # whether a run planned ahead may begin though it was asked back from its worker
     only_kills_lose: bool = True  # whether an attempt can be lost only by one of `kills`
     frozen: list[Kill] = field(default_factory=list)  # stretches in which a whole machine stood still
+    roomless: bool = False  # whether attempts may fail before they start, because a worker had no room to prepare them
     rewinds: list[Rewind] = field(default_factory=list)  # when the database forgot what it had acknowledged
