@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -15,6 +16,7 @@ from tests.history.records import Rewind, Window
 from tests.postgres.cluster import Cluster as Postgres
 
 RESTORED: Final = "store-restored"
+LAG_SECONDS: Final = 1.0  # so far a standby may be behind before anything is done to it
 
 # ── it takes no more ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,22 +131,24 @@ def lossy_fail_over(life: Life, postgres: Postgres) -> Postgres:
     standby = postgres.standby(way.url)
     life.at_end(standby.remove)
     life.client.only_trigger()
-    [[reached]] = postgres.execute("SELECT pg_current_wal_lsn()")
+    [[reached]] = postgres.execute("SELECT pg_current_wal_lsn()::text")
     follows = f"SELECT 1 FROM pg_stat_replication WHERE replay_lsn >= '{reached}'"
     until(lambda: bool(postgres.execute(follows)), lambda: "the standby does not follow")
+    since = now(), probe.uptime()
     life.machines.ways.do(way.freeze)
 
     def promote() -> None:
         standby.promote()
         life.machines.ways.do(way.cut)
 
-    go_back(life, postgres, standby, 10.0, promote)
+    go_back(life, postgres, standby, since, promote)
     return standby
 
 
 def old_backup(life: Life, postgres: Postgres) -> Postgres:
     """F36: the database is lost, and restored from a base backup that is half a minute old; nobody says so."""
     life.client.only_trigger()
+    since = now(), probe.uptime()
     backup = postgres.standby()
     life.at_end(backup.remove)
     backup.stop()
@@ -153,29 +157,32 @@ def old_backup(life: Life, postgres: Postgres) -> Postgres:
         backup.restart()
         backup.promote()
 
-    go_back(life, postgres, backup, 30.0, restore)
+    life.go_on(20.0)
+    go_back(life, postgres, backup, since, restore)
     return backup
 
 
-def go_back(life: Life, primary: Postgres, other: Postgres, seconds: float, take_over: Callable[[], None]) -> None:
-    """Go on for a while with what the other one does not see, and lose it. A person looks, and accepts the loss."""
-    asked, struck = now(), probe.uptime()
-    life.go_on(seconds)
+def go_back(
+    life: Life, primary: Postgres, other: Postgres, since: tuple[datetime, float], take_over: Callable[[], None]
+) -> None:
+    """Go on with what the other one does not see, and lose it all. A person looks, and accepts the loss."""
+    asked, struck = since
+    life.go_on(10.0)
     highest = max(event.fence for event in life.events())
     primary.kill()
+    ended = probe.uptime()
     take_over()
     lead_all_to(life, other)
-    lost = Window(asked=asked, answered=now())
+    lost = Window(asked=asked - timedelta(seconds=LAG_SECONDS), answered=now())
 
     def noticed() -> bool:
         return RESTORED in {one["key"] for one in life.api.get("/api/v1/alerts")["conditions"]}
 
     until(noticed, lambda: "nobody noticed that the database went back", NOTICED_SECONDS)
-    life.notes.append(
-        f"noticed {probe.uptime() - struck - seconds:.1f} s after the primary's end; fences were at {highest}"
-    )
+    life.notes.append(f"noticed {probe.uptime() - ended:.1f} s after the primary's end; fences were at {highest}")
     life.until_started(10)
-    life.history.rewinds.append(Rewind(lost=lost, struck=struck, known=probe.uptime()))
+    life.go_on(10.0)  # nobody looks sooner; by now all servers have answered the instants since
+    life.history.rewinds.append(Rewind(lost=lost, struck=struck - LAG_SECONDS, known=probe.uptime()))
     cancelled = cancel_what_was_done(life)
     accepted, _ = life.api.until_answered("POST", "/api/v1/store:accept-restore", {})
     assert accepted["was_held"], accepted

@@ -28,6 +28,7 @@ NOTICED_SECONDS: Final = 60.0  # how long is waited for what should be seen with
 SPARE_BYTES: Final = 64 * 1024 * 1024
 SPARE_FILES: Final = 3000
 FILES_LEFT: Final = 20
+RIGHT: Final = "+0 x1"  # without a rate the one before stays
 _PAGE: Final = 4096
 
 # ── disks ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,12 +208,12 @@ def wrong_clocks(life: Life) -> Iterator[tuple[Callable[[str], None], set[str]]]
         new.write_text(f"{text}\n")
         new.rename(offset)
 
-    show("+0")
+    show(RIGHT)
     try:
         restart_both(life, server, worker, faked)
         yield show, {f"worker-clock/{worker.name}", f"server-clock/127.0.0.1:{server.port}"}
     finally:
-        show("+0")
+        show(RIGHT)
         restart_both(life, server, worker, {})
 
 
@@ -247,7 +248,7 @@ def stepped_clocks(life: Life, _postgres: Postgres) -> None:
             show(text)
             await_conditions(life, conditions, standing=True)
             life.go_on(8.0)
-        show("+0")
+        show(RIGHT)
         await_conditions(life, conditions, standing=False)
     assert len(life.machines.everywhere("WorkerLost")) == lost, "a worker was called lost"
 
@@ -259,9 +260,9 @@ def drifting_clocks(life: Life, _postgres: Postgres) -> None:
         show("+0 x1.1")
         await_conditions(life, conditions, standing=True)
         life.go_on(10.0)
-        for text in ("+10", "-10") * 4:
+        for text in ("+10 x1", "-10 x1") * 4:
             show(text)
             life.go_on(1.5)
-        show("+0")
+        show(RIGHT)
         await_conditions(life, conditions, standing=False)
     assert len(life.machines.everywhere("WorkerLost")) == lost, "a worker was called lost"

@@ -66,7 +66,8 @@ class Kill:
 class Rewind:
     """The database went back: what it acknowledged inside `lost` may be gone, and what ran then may be on no record.
 
-    From the uptime `struck` on commits were lost; by `known` those who work know, and nothing more starts unrecorded.
+    From the uptime `struck` on commits were lost; by `known` those who work know. What starts in between may be on no
+    record, or beside what is on none, and its fence may be one that a server had in hand, lower than one forgotten.
     """
 
     lost: Window
