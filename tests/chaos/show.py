@@ -56,6 +56,8 @@ class Show:
         print(f"  {sum(verdict.states.values())} runs: {states}; {calls} calls acknowledged")
         if verdict.states["lost"]:
             print(f"  {verdict.states['lost']} at-most-once runs are called lost: to start them again might be twice")
+        if verdict.forgotten:
+            print(f"  {verdict.forgotten} acknowledged triggers are gone with the databases that went back: allowed")
         for words in self._left_out:
             print(f"  {words}")
         if verdict.violations:
