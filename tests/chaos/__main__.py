@@ -12,10 +12,10 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final
 
-from tests.chaos import harms, load, more_harms
+from tests.chaos import database_harms, harms, job_harms, load, machine_harms, more_harms
 from tests.chaos.demo import folder
 from tests.chaos.frames import Disorder
-from tests.chaos.life import Life
+from tests.chaos.life import LeftOut, Life
 from tests.chaos.more_harms import some_server, some_worker
 from tests.chaos.show import Show
 from tests.postgres.cluster import Cluster as Postgres
@@ -69,16 +69,29 @@ HARMS: Final[Mapping[str, Harm]] = {
     "F14 no connections left": more_harms.no_connections_left,
     "F15 slow database": more_harms.slow_database,
     "F16 lost answers": lost_answers,
+    "F17 the database's disk is full": database_harms.full_disk,
+    "F17 a database that is read-only": database_harms.read_only,
+    "F18 a worker's disk is full": machine_harms.full_worker,
     "F19 slow network": more_harms.slow_network,
+    "F20 clocks step by an hour": machine_harms.stepped_clocks,
+    "F21 clocks drift and strobe": machine_harms.drifting_clocks,
+    "F24 an old transaction stays open": database_harms.old_transaction,
     "F25 rolling restart": lambda life, _: harms.restart_in_turn(life),
     "F26 TERM a worker twice": more_harms.hurried_worker,
     "F27 messages in disorder": disorder,
     "F28 flapping link": more_harms.flapping_link,
     "F29 flood of output": more_harms.flood,
+    "F30 a job kills its worker": job_harms.poison,
+    "F31 no open files left": machine_harms.no_files_left,
     "F32 no hints": more_harms.deaf_to_hints,
+    "F33 targets without end": job_harms.tarpits,
     "storm": more_harms.storm,
 }
-LAST: Final[Mapping[str, Harm]] = {"F13 fail over": more_harms.fail_over}  # after it the database is another one
+LAST: Final[Mapping[str, Callable[[Life, Postgres], Postgres]]] = {  # each returns the database there is afterwards
+    "F13 fail over": database_harms.fail_over,
+    "F12 lossy fail over": database_harms.lossy_fail_over,
+    "F36 an old backup": database_harms.old_backup,
+}
 
 
 def main() -> int:
@@ -116,6 +129,11 @@ class Session:
                     yield name, wanted[name]
         yield from ((name, harm) for name, harm in LAST.items() if self._is_wanted(name))
 
+    @property
+    def is_for_one(self) -> bool:
+        """Whether all the time is for a single harm."""
+        return sum(map(self._is_wanted, HARMS)) == 1
+
     def _is_wanted(self, name: str) -> bool:
         return not self._only or f"{name} ".startswith(self._only)
 
@@ -133,12 +151,13 @@ def run(show: Show, place: Path, session: Session) -> int:
         life.work(load.few(life.folder))
         life.until_started(10)
         show.done("everything is up and works")
+        primary = postgres
+        life.span = session.seconds if session.is_for_one else 0.0
         try:
             for name, harm in session.harms():
                 life.phase(name)
                 show.harm(name)
-                harm(life, postgres)
-                show.done("mended")
+                primary = inflict(show, name, harm, life, primary)
                 life.go_on(5.0)
         except Exception as error:  # what was begun is judged all the same
             failure = f"{life.phases[-1].name}: {type(error).__name__}: {error}"
@@ -148,6 +167,19 @@ def run(show: Show, place: Path, session: Session) -> int:
     if failure or verdict.violations:
         (place / "keep").touch()
     return 1 if failure or verdict.violations else 0
+
+
+def inflict(show: Show, name: str, harm: Harm, life: Life, postgres: Postgres) -> Postgres:
+    """Do a harm, or say why not; returns the database there is afterwards."""
+    try:
+        after = harm(life, postgres)
+    except LeftOut as reason:
+        show.left_out(name, str(reason))
+        return postgres
+    show.done("mended")
+    while life.notes:
+        show.note(life.notes.pop(0))
+    return after if isinstance(after, Postgres) else postgres
 
 
 if __name__ == "__main__":

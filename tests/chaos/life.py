@@ -25,6 +25,10 @@ SETTLE_SECONDS: Final = 90.0  # liveness: after the last harm is mended everythi
 CLOCK_ERROR: Final = timedelta(seconds=0.25)
 
 
+class LeftOut(Exception):
+    """This machine does not allow a harm; the words say why."""
+
+
 class Life:
     """Machines, a client, and everything that is written down about them."""
 
@@ -33,6 +37,8 @@ class Life:
         self.folder = folder
         self.history = History(only_kills_lose=False, clock_error=CLOCK_ERROR, asks_in_vain=True)
         self.phases: list[Phase] = []
+        self.notes: list[str] = []  # what a harm found worth telling, beside the verdict
+        self.span = 0.0  # seconds that a harm which can be longer should take
         self._sizes = (servers, workers)
         self._stack = contextlib.ExitStack()
         self.database = database

@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from tests.chaos.api import Api
+from tests.chaos.api import PATIENCE_SECONDS, Api
+from tests.e2e.running_cluster import until
 from tests.history import probe
 from tests.history.records import Acknowledged, Definition, History, JobHistory, Window
 
@@ -94,6 +95,7 @@ class Client:
         self._paused: Window | None = None
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="client")
+        self._changes = True
         self.triggers = 0
 
     def define(self, wanted: dict[str, Spec]) -> None:
@@ -106,12 +108,23 @@ class Client:
         for name, spec in wanted.items():
             job = JobHistory(name=name, at_most_once=spec.get("delivery") == "at-most-once")
             job.overlaps = spec.get("overlap") == "allow"
+            job.probes_its_end = "http" not in spec
             job.definitions.append(Definition(window=window, expression=spec.get("schedule")))
             self._history.jobs[name] = job
 
     def start(self) -> None:
         """Begin to trigger, edit and pause."""
         self._thread.start()
+
+    def only_trigger(self) -> None:
+        """Edit and pause no more; returns when the last of that is acknowledged."""
+        self._changes = False
+        before = self.triggers
+        until(lambda: self.triggers > before, lambda: "the client stands still", PATIENCE_SECONDS)
+
+    def change_again(self) -> None:
+        """Edit and pause as before."""
+        self._changes = True
 
     def halt(self) -> None:
         """Stop after what is under way."""
@@ -133,12 +146,11 @@ class Client:
             job.definitions.append(Definition(window=window, expression=None))
 
     def _work(self) -> None:
-        acts: list[Callable[[], None]] = [self._trigger] * 6
-        if EDITED in self._wanted:
-            acts += [self._edit, self._turn_pause]
+        triggers: list[Callable[[], None]] = [self._trigger] * 6
+        acts = [*triggers, self._edit, self._turn_pause] if EDITED in self._wanted else triggers
         try:
             while not self._stop.wait(self._rng.uniform(0.0, 0.6)):
-                self._rng.choice(acts)()
+                self._rng.choice(acts if self._changes else triggers)()
         except BaseException as error:  # handed to the test by halt()
             self._failure = error
 
@@ -146,8 +158,8 @@ class Client:
         self.triggers += 1
         key = f"key-{self.triggers}-{self._rng.getrandbits(32):x}"
         for _ in range(self._rng.choice((1, 1, 2))):  # an impatient client repeats even what was answered
-            answer, _ = self._api.until_answered("POST", f"/api/v1/jobs/{HAND}/runs", {}, {"Idempotency-Key": key})
-            self._history.acknowledged.append(Acknowledged(key=key, run=answer["id"]))
+            answer, window = self._api.until_answered("POST", f"/api/v1/jobs/{HAND}/runs", {}, {"Idempotency-Key": key})
+            self._history.acknowledged.append(Acknowledged(key=key, run=answer["id"], window=window))
 
     def _edit(self) -> None:
         expression = self._rng.choice(EDITS)

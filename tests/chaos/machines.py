@@ -20,6 +20,7 @@ from tests.history.processes import Process
 
 READY_SECONDS: Final = 60.0
 SHARDS: Final = 64
+WORKER_SETTINGS: Final = 'allowed_networks = ["127.0.0.0/8"]\n'  # where the targets of http jobs are
 
 
 @dataclass(kw_only=True)
@@ -30,6 +31,7 @@ class ServerMachine:
     port: int
     database: StatementWay
     part: Part | None = None
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -51,6 +53,7 @@ class WorkerMachine:
     ways: dict[str, FrameWay]
     part: Part | None = None
     arguments: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def running(self) -> Part:
@@ -117,7 +120,7 @@ class Machines:
     def start_server(self, server: ServerMachine) -> None:
         """Start its process, again or for the first time."""
         arguments = ["server", "--database", server.database.url, "--port", str(server.port)]
-        server.part = self._cluster.start(server.name, *arguments)
+        server.part = self._cluster.start(server.name, *arguments, **server.environment)
 
     def await_server(self, server: ServerMachine) -> None:
         """Wait until it is ready."""
@@ -144,11 +147,30 @@ class Machines:
     def start_worker(self, worker: WorkerMachine) -> None:
         """Start its process, again or for the first time."""
         given = [text for way in worker.ways.values() for text in ("--server", way.url)]
-        state = str(self.folder / f"state-{worker.name}")
-        environment = {} if (Path(state) / "worker-token").exists() else {"ROTA_JOIN_TOKEN": self._join_token}
-        worker.part = self._cluster.start(
-            worker.name, "worker", "--name", worker.name, "--state", state, *given, *worker.arguments, **environment
-        )
+        state = self.state_of(worker)
+        state.mkdir(mode=0o700, exist_ok=True)
+        (state / "rota.toml").write_text(WORKER_SETTINGS)
+        environment = dict(worker.environment)
+        if not (state / "worker-token").exists():
+            environment["ROTA_JOIN_TOKEN"] = self._join_token
+        arguments = ["worker", "--name", worker.name, "--state", str(state), *given, *worker.arguments]
+        worker.part = self._cluster.start(worker.name, *arguments, **environment)
+
+    def state_of(self, worker: WorkerMachine) -> Path:
+        """Its folder: token, spool, the attempts' files."""
+        return self.folder / f"state-{worker.name}"
+
+    def restart_worker(self, worker: WorkerMachine) -> None:
+        """TERM, and start it again."""
+        times = self.stop_worker(worker)
+        self.start_worker(worker)
+        self.await_worker(worker, times + 1)
+
+    def stop_worker(self, worker: WorkerMachine) -> int:
+        """TERM; returns how often it has connected until now."""
+        times = len(self.events(worker.running, "ServerReached"))
+        assert worker.running.stop() == 0, worker.running.said[-3000:]
+        return times
 
     def await_worker(self, worker: WorkerMachine, times: int = 1) -> None:
         """Wait until it has connected so often."""

@@ -196,28 +196,6 @@ def deaf_to_hints(life: Life, postgres: Postgres) -> None:
     life.go_on(8.0)
 
 
-def fail_over(life: Life, postgres: Postgres) -> None:
-    """F13: a synchronous standby takes over from the primary, which is killed. Nothing may be lost by it."""
-    standby = postgres.standby()
-    try:
-        postgres.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        postgres.execute("SELECT pg_reload_conf()")
-        sync = "SELECT 1 FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
-        until(lambda: bool(postgres.execute(sync)), lambda: "the standby does not follow in step")
-        life.go_on(5.0)
-        postgres.kill()
-        standby.promote()
-        for server in life.machines.servers:
-            server.database.lead_to(standby.url(life.database.rpartition("/")[2]))
-            life.machines.ways.do(server.database.cut)
-        life.machines.until_led_by(life.machines.servers, 60.0)
-        life.until_started(10)
-        life.at_end(standby.remove)
-    except BaseException:
-        standby.remove()
-        raise
-
-
 # ── many at once ─────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -21,6 +21,7 @@ class Show:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        self._left_out: dict[str, None] = {}
         self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
     def title(self, text: str) -> None:
@@ -39,6 +40,12 @@ class Show:
         """A remark."""
         self._line(" ", self._in(_FAINT, text))
 
+    def left_out(self, name: str, reason: str) -> None:
+        """A harm that this machine does not allow; the end says so again."""
+        words = f"{name} is left out on this machine: {reason}"
+        self.note(words)
+        self._left_out[words] = None
+
     def verdict(self, verdict: Verdict, calls: int) -> None:
         """The table, what it means, and whether all is well."""
         print()
@@ -49,6 +56,10 @@ class Show:
         print(f"  {sum(verdict.states.values())} runs: {states}; {calls} calls acknowledged")
         if verdict.states["lost"]:
             print(f"  {verdict.states['lost']} at-most-once runs are called lost: to start them again might be twice")
+        if verdict.forgotten:
+            print(f"  {verdict.forgotten} acknowledged triggers are gone with the databases that went back: allowed")
+        for words in self._left_out:
+            print(f"  {words}")
         if verdict.violations:
             print(self._in(_RED, f"\n  ✗ {len(verdict.violations)} violations\n"))
             print(verdict.story(), flush=True)

@@ -75,7 +75,7 @@ def test_lost_answers_to_commits(begin: Begin) -> None:
 
 
 def test_rolling_restart(begin: Begin) -> None:
-    """F25: TERM each server in turn under load: no attempt is lost, hardly anything is late, and workers spread again."""
+    """F25: TERM each server in turn under load: no attempt is lost, hardly anything is late; workers spread again."""
     life = begin(servers=3, workers=2)
     life.work(load.few(life.folder))
     life.until_started(10)

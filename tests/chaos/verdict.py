@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from tests.history.checker import check, instants
+from tests.history.checker import check, instants, may_be_forgotten
 from tests.history.matching import starts_match_instants
 from tests.history.records import History
 
@@ -48,6 +48,7 @@ class Verdict:
         self._history = history
         self._phases = phases
         self._epoch = epoch
+        self.forgotten = 0  # acknowledged triggers that a database lost which went back: allowed, and told
         self.violations = [*check(history), *starts_match_instants(history, epoch, within)]
         self.tallies = self._count()
         self.states = Counter(row.state for row in history.rows)
@@ -117,7 +118,9 @@ class Verdict:
                 tally.doubled += max(0, len(found) - 1)
         self._count_attempts(tallies)
         known = {row.id for row in history.rows}
-        tallies[-1].lost += sum(one.run not in known for one in history.acknowledged)
+        gone = {one.key: one for one in history.acknowledged if one.run not in known}.values()
+        self.forgotten = sum(may_be_forgotten(one, history) for one in gone)
+        tallies[-1].lost += len(gone) - self.forgotten
         return tallies
 
     def _count_attempts(self, tallies: list[Tally]) -> None:

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from tests.history.oracle import expected
 from tests.history.probe import Event
-from tests.history.records import Definition, GapRow, History, JobHistory, Kill, Row
+from tests.history.records import Acknowledged, Definition, GapRow, History, JobHistory, Kill, Row
 
 FINAL = {"succeeded", "failed", "timed-out", "cancelled", "skipped", "missed", "lost"}
 PLANNED_AHEAD = timedelta(seconds=3)
@@ -164,13 +164,20 @@ def attempts_follow_each_other(history: History) -> Iterator[str]:
 def _follows(run: str, earlier: Event, later: Event, life: "Life", history: History) -> Iterator[str]:
     if later.fence == earlier.fence:
         yield f"{later.job}: run {run} started twice under the fence {later.fence}"
-    elif later.fence < earlier.fence:
+    elif later.fence < earlier.fence and not _is_forgotten(later.uptime, history):
         yield f"{later.job}: run {run} started under the fence {later.fence} after {earlier.fence}"
-    elif later.uptime + CLOCK_GRAIN < life.last and not _thawed(life, later.uptime, history):
+    elif later.uptime + CLOCK_GRAIN < life.last and not (
+        _thawed(life, later.uptime, history) or _is_forgotten(earlier.uptime, history)
+    ):
         yield f"{later.job}: run {run} had two attempts alive at once, {earlier.attempt} and {later.attempt}"
     elif not life.ended and history.only_kills_lose and not any(_took(kill, earlier, later) for kill in history.kills):
         again = f"was started again ({later.attempt}) though attempt {earlier.attempt} was not killed"
         yield f"{later.job}: run {run} {again}"
+
+
+def _is_forgotten(moment: float, history: History) -> bool:
+    """Whether the database may know nothing of what started then: it went back to an earlier state."""
+    return any(rewind.struck <= moment <= rewind.known for rewind in history.rewinds)
 
 
 @dataclass(kw_only=True)
@@ -208,6 +215,10 @@ def fences_belong_to_one_attempt(history: History) -> Iterator[str]:
             owner = owners.setdefault(fence, (row.id, number))
             if owner != (row.id, number):
                 yield f"{row.job}: run {row.id} and run {owner[0]} have attempts under the fence {fence}"
+    for event in history.events:
+        owner = owners.setdefault(event.fence, (event.run, event.attempt))
+        if event.kind == "start" and owner[0] != event.run:
+            yield f"{event.job}: run {event.run} was started under the fence {event.fence} of run {owner[0]}"
 
 
 def runs_of_a_job_do_not_overlap(history: History) -> Iterator[str]:
@@ -223,7 +234,7 @@ def runs_of_a_job_do_not_overlap(history: History) -> Iterator[str]:
         for life, run in sorted(seen, key=lambda one: one[0].start):
             if life.start + CLOCK_GRAIN < furthest and run != holder:
                 yield f"{name}: runs {holder} and {run} were under way at once"
-            if life.last > furthest and not _froze(life, history):
+            if life.last > furthest and not (_froze(life, history) or _is_forgotten(life.start, history)):
                 furthest, holder = life.last, run
 
 
@@ -241,7 +252,8 @@ def probes_are_known_attempts(history: History) -> Iterator[str]:
     """Whatever ran is an attempt on record, under the fence on record."""
     known = {(row.id, fence) for row in history.rows for _, fence in row.attempts}
     for event in history.events:
-        if event.kind == "start" and (event.run, event.fence) not in known:
+        is_known = (event.run, event.fence) in known or _is_forgotten(event.uptime, history)
+        if event.kind == "start" and not is_known:
             yield f"{event.job}: run {event.run} fence {event.fence} ran and is on no record"
 
 
@@ -273,6 +285,8 @@ def triggers_are_kept(history: History) -> Iterator[str]:
     rows: dict[str, Row] = {row.id: row for row in history.rows}
     runs: defaultdict[str, set[str]] = defaultdict(set)
     for one in history.acknowledged:
+        if one.run not in rows and may_be_forgotten(one, history):
+            continue
         runs[one.key].add(one.run)
         if one.run not in rows:
             yield f"the acknowledged trigger {one.key} has no run {one.run}"
@@ -282,3 +296,11 @@ def triggers_are_kept(history: History) -> Iterator[str]:
     manual = sum(row.trigger == "manual" for row in history.rows)
     if manual > len(runs):
         yield f"{manual} manual runs for {len(runs)} triggers"
+
+
+def may_be_forgotten(one: Acknowledged, history: History) -> bool:
+    """Whether a trigger took effect, or may have, in what a database lost that went back."""
+    window = one.window
+    return window is not None and any(
+        rewind.lost.asked <= window.answered and window.asked <= rewind.lost.answered for rewind in history.rewinds
+    )

@@ -55,7 +55,8 @@ def starts_match_instants(history: History, epoch: datetime, within: timedelta) 
         starts[name].append(moment)
     excused: defaultdict[str, int] = defaultdict(int)
     for row in history.rows:
-        excused[row.job] += row.state in NOT_RUN
+        could_not_start = history.roomless and row.state == "failed" and row.id not in first
+        excused[row.job] += row.state in NOT_RUN or could_not_start
     for gap in history.gaps:
         excused[gap.job] += gap.count
     for name, job in history.jobs.items():

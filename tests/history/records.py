@@ -51,6 +51,7 @@ class Acknowledged:
 
     key: str
     run: str
+    window: Window | None = None  # between which moments it took effect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,19 @@ class Kill:
 
     struck: float
     buried: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewind:
+    """The database went back: what it acknowledged inside `lost` may be gone, and what ran then may be on no record.
+
+    From the uptime `struck` on commits were lost; by `known` those who work know. What starts in between may be on no
+    record, or beside what is on none, and its fence may be one that a server had in hand, lower than one forgotten.
+    """
+
+    lost: Window
+    struck: float
+    known: float
 
 
 @dataclass(kw_only=True)
@@ -88,3 +102,5 @@ class History:
     asks_in_vain: bool = False  # whether a run planned ahead may begin though it was asked back from its worker
     only_kills_lose: bool = True  # whether an attempt can be lost only by one of `kills`
     frozen: list[Kill] = field(default_factory=list)  # stretches in which a whole machine stood still
+    roomless: bool = False  # whether attempts may fail before they start, because a worker had no room to prepare them
+    rewinds: list[Rewind] = field(default_factory=list)  # when the database forgot what it had acknowledged

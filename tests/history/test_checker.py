@@ -9,7 +9,7 @@ from tests.history import probe
 from tests.history.checker import check, instants
 from tests.history.oracle import expected
 from tests.history.probe import Event
-from tests.history.records import Acknowledged, Definition, GapRow, History, JobHistory, Kill, Row, Window
+from tests.history.records import Acknowledged, Definition, GapRow, History, JobHistory, Kill, Rewind, Row, Window
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -158,6 +158,10 @@ PLANTED: dict[str, tuple[Callable[[History], None], str]] = {
         lambda h: replace_events(h, lambda e: True, event("start", 101, "ghost", 1, 77)),
         "run ghost fence 77 ran and is on no record",
     ),
+    "a fence given again, off the record": (
+        lambda h: replace_events(h, lambda e: True, event("start", 101, "ghost", 1, 90)),
+        "run ghost was started under the fence 90 of run run-9",
+    ),
     "at most once broken": (
         lambda h: setattr(h.jobs["d/every"], "at_most_once", True),
         "run run-3 was started 2 times although at most once was promised",
@@ -187,6 +191,22 @@ def test_planted_violation_is_caught(name: str) -> None:
     history = clean()
     plant(history)
     assert any(sentence in violation for violation in check(history)), check(history)
+
+
+def test_what_a_database_lost_may_be_gone_and_nothing_else() -> None:
+    history = clean()
+    drop_row(history, "by-hand")
+    history.acknowledged = [Acknowledged(key="k1", run="by-hand", window=window(5.9, 6.1))]
+    replace_events(history, lambda e: True, event("start", 106, "ghost", 1, 77))
+    assert len(check(history)) == 2
+    history.rewinds = [Rewind(lost=window(6.0, 7.0), struck=105.5, known=107.0)]
+    assert check(history) == []
+    history.acknowledged.append(Acknowledged(key="k2", run="gone", window=window(7.1, 7.2)))
+    replace_events(history, lambda e: True, event("start", 107.5, "ghost-2", 1, 78))
+    assert check(history) == [
+        "d/every: run ghost-2 fence 78 ran and is on no record",
+        "the acknowledged trigger k2 has no run gone",
+    ]
 
 
 @pytest.mark.parametrize("started", [103.3, 103.4, 103.5, 103.6])

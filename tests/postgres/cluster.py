@@ -84,11 +84,11 @@ class Cluster:
         if not reader.ready.wait(START_SECONDS) or self._process.poll() is not None:
             raise RuntimeError(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text()[-2000:]}")
 
-    def standby(self) -> "Cluster":
-        """A running standby of this one, which follows it by streaming."""
+    def standby(self, url: str | None = None) -> "Cluster":
+        """A running standby of this one, which follows it by streaming; by way of this URL, if one is given."""
         other = Cluster(self._binaries, self._settings)
         data = str(other.folder / "data")
-        return other._begin("pg_basebackup", "-D", data, "-R", "-X", "stream", "-c", "fast", "-d", self.url())
+        return other._begin("pg_basebackup", "-D", data, "-R", "-X", "stream", "-c", "fast", "-d", url or self.url())
 
     def promote(self) -> None:
         """Let a standby be a primary."""

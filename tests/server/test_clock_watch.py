@@ -58,3 +58,32 @@ async def test_a_clock_that_is_away_is_said_once_and_cleared() -> None:
     assert watched.raised() == ["-server-clock/s1", "-worker-clock/w2"], "the worker is heard elsewhere now"
     assert await store.alerts.conditions() == []
     await store.close()
+
+
+async def test_what_another_life_raised_is_cleared_by_who_sees_the_clock_right() -> None:
+    watched = Watched()
+    store = await open_sqlite(None, clock=ManualClock(NOON), inline=True)
+    clock = FollowingClock(monotonic=lambda: 0.0, wall=lambda: watched.wall)
+    clock.follow(0.0, 0.0, NOON)
+    watched.say("w1", 3600.0)
+    watched.say("w2", 3600.0)
+    watched.wall += 3600
+    await ClockWatch(store, "s1", lambda: watched.signs, clock, watched.events.append).tick()
+    assert watched.raised() == ["+worker-clock/w1", "+worker-clock/w2", "+server-clock/s1"]
+    watched.signs.clear()
+    watched.wall -= 3600
+    again = ClockWatch(store, "s1", lambda: watched.signs, clock, watched.events.append)
+    await again.tick()
+    assert watched.raised() == ["-server-clock/s1"]
+    watched.say("w1", None)
+    watched.say("w2", None)
+    await again.tick()
+    assert watched.raised() == [], "they have come and not said what their clocks show"
+    watched.say("w1", 0.0)
+    watched.say("w2", 3600.0)
+    await again.tick()
+    assert watched.raised() == ["-worker-clock/w1"], "the clock of w2 is away still, and that was said"
+    watched.signs.clear()
+    await again.tick()
+    assert await store.alerts.conditions() == []
+    await store.close()

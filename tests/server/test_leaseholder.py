@@ -273,3 +273,27 @@ async def test_a_row_that_has_gone_is_said_before_it_is_written_anew(cluster: Cl
     await server.tick()
     assert missing == [last]
     assert server.renewed == cluster.clock.now()
+
+
+async def test_a_renewal_that_the_store_lacks_is_said_until_it_was_heard(cluster: Cluster) -> None:
+    server = cluster.server("a")
+    told: list[datetime | None] = []
+
+    async def note(renewed: datetime | None) -> None:
+        told.append(renewed)
+        if len(told) == 1:
+            raise StoreUnavailable("not now")
+
+    server.on_renewal_missing = note
+    await server.join()
+    await server.tick()
+    cluster.clock.advance(seconds=1)
+    await server.tick()
+    assert told == []
+    assert server.renewed is not None
+    seen = server.renewed = server.renewed + timedelta(seconds=1)  # the store went back to before that
+    cluster.clock.advance(seconds=2)
+    await server.tick()
+    await server.tick()
+    await server.tick()
+    assert told == [seen, seen]

@@ -52,11 +52,11 @@ async def test_what_the_store_has_is_no_reason_to_wonder(store: Store) -> None:
     assert not await one.hears("a", first)
     told = await store.leases.renew("a", 4.0)
     assert told is not None
-    assert not await one.hears("a", told)
+    assert not await one.hears("a", told.at)
     assert not await one.hears("a", first), "older news"
     await store.leases.leave("a")
     await join(store, "b")
-    assert not await one.hears("a", told), "it has ended, and its row is there"
+    assert not await one.hears("a", told.at), "it has ended, and its row is there"
 
 
 async def test_a_renewal_the_store_lacks_shows_that_it_was_set_back(store: Store) -> None:
@@ -114,3 +114,26 @@ async def test_who_restores_says_so_before_anything_starts(store: Store) -> None
     assert (await store.access.audit_trail(1))[0].verb == "restore.hold"
     assert [condition.key for condition in await store.alerts.conditions()] == [CONDITION]
     assert await one.watch.accept(ADA)
+
+
+async def test_a_server_whose_own_renewal_is_missing_says_so_unless_that_is_explained(store: Store) -> None:
+    one = Watch(store)
+    known = await join(store, "a")
+    before = await store.leases.reserve_fences(1)
+    await one.watch.miss_renewal(known + timedelta(microseconds=1), "this server")
+    assert await one.watch.refresh()
+    assert await store.leases.reserve_fences(1) >= before + 2**40
+    await one.watch.accept(ADA)
+    await one.watch.miss_renewal(known + timedelta(microseconds=1), "this server")
+    assert not await one.watch.refresh(), "a person has accepted that, and this server comes late"
+
+
+async def test_before_at_most_once_work_is_given_away_the_store_must_have_the_own_renewal(store: Store) -> None:
+    one = Watch(store)
+    known = await join(store, "a")
+    one.watch.own_renewal = lambda: SeenRenewal(server="a", at=known)
+    assert not await one.watch.look()
+    one.watch.own_renewal = lambda: SeenRenewal(server="a", at=known + timedelta(microseconds=1))
+    assert await one.watch.look()
+    assert await one.watch.accept(ADA)
+    assert not await one.watch.look(), "that is explained now"

@@ -169,6 +169,18 @@ async def test_a_later_attempt_of_a_run_has_the_higher_fence_whoever_gives_it() 
     assert elsewhere < again < next_one
 
 
+async def test_fences_in_hand_are_dropped_when_the_store_went_back() -> None:
+    async with open_world() as world:
+        mine = Fences(world.store.leases)
+        (before,) = await mine.take(1)
+        await world.store.leases.raise_incarnation()
+        (in_hand,) = await mine.take(1)
+        mine.drop()
+        (after,) = await mine.take(1)
+    assert in_hand == before + 1
+    assert after >= before + 2**40
+
+
 # ── definitions ──────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -33,8 +33,12 @@ async def test_a_lease_runs_from_joining_and_from_each_renewal(store: Store, pas
     told = await store.leases.renew("a", 4.0)
     assert told is not None
     (server,) = (await store.leases.standing()).servers
-    assert server == replace(row, renewed=told, lease_until=told + timedelta(seconds=4))
-    assert timedelta(seconds=3) <= told - row.started < timedelta(seconds=5)
+    assert told.before == row.renewed
+    assert server == replace(row, renewed=told.at, lease_until=told.at + timedelta(seconds=4))
+    assert timedelta(seconds=3) <= told.at - row.started < timedelta(seconds=5)
+    again = await store.leases.renew("a", 4.0)
+    assert again is not None
+    assert again.before == told.at
     assert await store.leases.renew("nobody", 4.0) is None
 
 

@@ -436,6 +436,14 @@ class Shard(Value):
     epoch: int
 
 
+class Renewal(Value):
+    """A lease was renewed. `at` and `before`: this renewal and the last, as the store has them; `now`: its clock."""
+
+    at: datetime
+    before: datetime
+    now: datetime  # never earlier than a time given before, though `at` may be when the store's clock was set back
+
+
 class Standing(Value):
     """Who leads what at one moment of the store's clock, and how many workers are connected to each server (by id)."""
 

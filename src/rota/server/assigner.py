@@ -49,7 +49,7 @@ class Assigner:
         self._secrets = secrets
         self._ends = ends
         self._emit = emit
-        self._fences = Fences(store.leases)
+        self.fences = Fences(store.leases)
         self._unsent: list[Run] = []
         self._unsent_specs: dict[tuple[JobId, int], JobSpec] = {}
         self._unanswered: list[Run] = []
@@ -64,7 +64,7 @@ class Assigner:
             return set()
         specs = await self._specs([placed.run for placed in placement.placed], jobs)
         earlier = (attempt.fence for placed in placement.placed for attempt in placed.run.attempts)
-        fences = await self._fences.take(len(placement.placed), above=max(earlier, default=0))
+        fences = await self.fences.take(len(placement.placed), above=max(earlier, default=0))
         assigned = [
             _assigned(placed, fence, specs[placed.run.job_id, placed.run.revision], now)
             for placed, fence in zip(placement.placed, fences, strict=True)

@@ -26,22 +26,32 @@ class ClockWatch(Loop):
         self, store: Store, server: str, signs: Callable[[], Sequence[Sign]], clock: Clock, emit: Emit
     ) -> None:
         super().__init__(emit)
+        self._alerts = store.alerts
         self._conditions = Conditions(store.alerts, clock, emit)
         self._key = f"server-clock/{server}"
         self._server = server
         self._signs = signs
         self._clock = clock
         self._raised: set[str] = set()
+        self._watched: set[str] = set()
 
     async def tick(self) -> timedelta:
         """Look at all clocks that are known here."""
         own = self._clock.wall() - self._clock.now().timestamp()
-        offsets = {f"worker-clock/{sign.name}": (f"worker {sign.name}", sign.clock_offset) for sign in self._signs()}
+        offsets = {
+            f"worker-clock/{sign.name}": (f"worker {sign.name}", sign.clock_offset)
+            for sign in self._signs()
+            if sign.clock_offset is not None  # it has just come and has not said
+        }
         offsets[self._key] = (f"server {self._server}", own)
-        away = {key: (who, offset) for key, (who, offset) in offsets.items() if abs(offset or 0.0) > MOST_SECONDS}
+        if fresh := offsets.keys() - self._watched:
+            # An earlier life of this server, or another server that heard the worker, may have died with it raised.
+            self._raised |= fresh & {condition.key for condition in await self._alerts.conditions()}
+        self._watched = set(offsets)
+        away = {key: (who, offset) for key, (who, offset) in offsets.items() if abs(offset) > MOST_SECONDS}
         for key, (who, offset) in away.items():
             if key not in self._raised:
-                await self._conditions.put(key, f"the clock of {who} is {_words(offset or 0.0)} the store's", _HINT)
+                await self._conditions.put(key, f"the clock of {who} is {_words(offset)} the store's", _HINT)
                 self._raised.add(key)
         for key in sorted(self._raised - away.keys()):
             await self._conditions.clear(key)

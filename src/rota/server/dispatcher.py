@@ -159,7 +159,7 @@ class Dispatcher(Loop):
     async def _is_held(self, jobs: Mapping[JobId, Job]) -> bool:
         """Whether at-most-once work of these jobs is held; another server may have been told so a moment ago."""
         strict = any(job.spec.delivery is Delivery.AT_MOST_ONCE for job in jobs.values())
-        return strict and self.restore is not None and await self.restore.refresh()
+        return strict and self.restore is not None and await self.restore.look()
 
     def _schedule_of(self, job: Job) -> Schedule:
         """The compiled schedule of a job."""

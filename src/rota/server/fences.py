@@ -19,6 +19,10 @@ class Fences:
         self._next = 0
         self._end = 0
 
+    def drop(self) -> None:
+        """Give none of the block in hand any more: a lost life of the store may have given higher ones."""
+        self._end = self._next
+
     async def take(self, count: int, above: int = 0) -> list[int]:
         """The next `count` fences, all higher than `above`, which some attempt has or had."""
         if self._next <= above:

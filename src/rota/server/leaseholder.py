@@ -12,7 +12,7 @@ from typing import Final
 from rota.clock import Clock
 from rota.core import lease
 from rota.core.errors import StoreUnavailable, StoreUnusable
-from rota.core.model import Server, Standing
+from rota.core.model import Renewal, Server, Standing
 from rota.events import (
     ClockStepped,
     Emit,
@@ -58,6 +58,8 @@ class Leaseholder(Loop):
         self.on_given_up: Callable[[], None] = lambda: None
         self.on_surplus: Callable[[int], Awaitable[None]] = _keep_them
         self.on_row_missing: Callable[[datetime | None], Awaitable[None]] = _leave_it
+        self.on_renewal_missing: Callable[[datetime | None], Awaitable[None]] = _leave_it
+        self._missing: datetime | None = None  # a committed renewal that the store lacks, and nobody was told yet
         self._renewed: float | None = None  # own monotonic seconds at which the last committed renewal was asked for
         self.renewed: datetime | None = None  # that renewal, as the store has it; None where there are none
         self._lapsed = False
@@ -109,12 +111,18 @@ class Leaseholder(Loop):
         told = await self._store.leases.renew(self._server.id, lease.LEASE_SECONDS)
         if told is None:  # the row was removed: a day without a renewal, or a restored database
             await self.on_row_missing(self.renewed)
-            told = (await self._store.leases.join(self._server, lease.LEASE_SECONDS)).renewed
+            joined = await self._store.leases.join(self._server, lease.LEASE_SECONDS)
+            told = Renewal(at=joined.renewed, before=joined.renewed, now=joined.renewed)
         answered = self._clock.monotonic()
+        if self.renewed is not None and told.before < self.renewed:
+            self._missing = self.renewed
         self._renewed = asked
-        self.renewed = told
+        self.renewed = told.at
         self._lapsed = False
-        await self._follow(asked, answered, told)
+        if self._missing is not None:
+            await self.on_renewal_missing(self._missing)
+            self._missing = None
+        await self._follow(asked, answered, told.now)
         self._emit(LeaseRenewed(seconds=answered - asked, shards=len(self._epochs)))
 
     async def _balance(self) -> None:
@@ -201,4 +209,4 @@ async def _keep_them(surplus: int) -> None:
 
 
 async def _leave_it(renewed: datetime | None) -> None:
-    """Nobody wants to know that a server's row has gone."""
+    """Nobody wants to know that a server's row has gone, or lacks a renewal."""

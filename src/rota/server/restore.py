@@ -49,11 +49,19 @@ class RestoreWatch:
         self._conditions = Conditions(store.alerts, clock, emit)
         self.holds = False
         self.on_accepted: Callable[[], None] = lambda: None
+        self.own_renewal: Callable[[], SeenRenewal | None] = lambda: None  # the newest committed one of this server
 
     async def refresh(self) -> bool:
         """Ask the store whether anybody suspects a restore, and nobody has accepted it."""
         self.holds = await self._store.leases.fact(FACT) == SUSPECTED
         return self.holds
+
+    async def look(self) -> bool:
+        """Whether at-most-once work is held; asked before it is given away, when the store may just have gone back."""
+        seen = self.own_renewal()
+        if seen is not None:
+            await self.compare_renewal(seen, "this server")
+        return await self.refresh()
 
     async def compare(self, hello: Hello) -> None:
         """Hold what a worker has seen against what the store holds."""
@@ -65,6 +73,11 @@ class RestoreWatch:
     async def compare_renewal(self, seen: SeenRenewal, who: str) -> None:
         """Hold a renewal that `who` knows to have been committed against what the store holds."""
         if await self._lacks(seen, who):
+            await self._suspect(who, 0, _older_than(who))
+
+    async def miss_renewal(self, renewed: datetime, who: str) -> None:
+        """The row of `who`, this server, lacked a renewal that it knows to be committed."""
+        if not await self._is_explained(renewed):
             await self._suspect(who, 0, _older_than(who))
 
     async def hold(self, actor: Actor) -> None:
@@ -93,8 +106,7 @@ class RestoreWatch:
         """
         if self._store.embedded:
             return False
-        explained = await self._store.leases.fact(EXPLAINED)
-        if explained and seen.at <= datetime.fromisoformat(explained):
+        if await self._is_explained(seen.at):
             return False
         standing = await self._store.leases.standing()
         if seen.at > standing.now + _AHEAD:
@@ -103,6 +115,11 @@ class RestoreWatch:
             return False
         renewed = next((server.renewed for server in standing.servers if server.id == seen.server), None)
         return seen.at > (standing.now - _REMEMBERED if renewed is None else renewed)
+
+    async def _is_explained(self, moment: datetime) -> bool:
+        """Whether nobody wonders that what was seen then is not here."""
+        explained = await self._store.leases.fact(EXPLAINED)
+        return bool(explained) and moment <= datetime.fromisoformat(explained or "")
 
     async def _compare_fence(self, highest: int, who: str) -> None:
         """Hold the highest fence that `who` has seen against the store's own."""
@@ -122,9 +139,9 @@ class RestoreWatch:
         """Hold at-most-once work, and tell people; once, until it is accepted."""
         if await self.refresh():
             return
+        await self._store.leases.raise_incarnation()  # before others learn of it and take fences anew
         await self._store.leases.remember(FACT, SUSPECTED)
         self.holds = True
-        await self._store.leases.raise_incarnation()
         self._emit(RestoreSuspected(who=who, fence=fence))
         hint = "at-most-once jobs are held; look at what they did since, then: rota doctor --accept-restore"
         await self._conditions.put(CONDITION, detail, hint)

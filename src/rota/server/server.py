@@ -95,7 +95,7 @@ class Server:
         self.recorder.hub = self.hub
         self.job_files: JobFiles | None = None
         self.commands = Commands(self._services())
-        assigner = Assigner(store, self.hub, secrets, self.recorder, emit)
+        self.assigner = assigner = Assigner(store, self.hub, secrets, self.recorder, emit)
         replace_runs = self.commands.replace_runs
         self.dispatcher = Dispatcher(store, self.hub, assigner, self.recorder, replace_runs, clock, emit)
         self.planner = Planner(store, clock, self._epochs, self._planning, counters, self.dispatcher.planned, emit)
@@ -261,7 +261,9 @@ class Server:
         self.leaseholder.on_shards = self._on_shards
         self.leaseholder.on_row_missing = self._row_missing
         self.leaseholder.on_surplus = Spread(self.hub, self._clock).send_elsewhere
+        self.leaseholder.on_renewal_missing = self._renewal_missing
         self.restore.on_accepted = self._changed
+        self.restore.own_renewal = self._own_renewal
 
     def _hear_others(self) -> None:
         """Let other servers' words wake the loops."""
@@ -310,10 +312,23 @@ class Server:
             self.whispers.say(whispers.HELD)
         return done
 
+    def _own_renewal(self) -> SeenRenewal | None:
+        """The newest renewal of this server's lease that it knows to be committed."""
+        renewed = self.leaseholder.renewed
+        return None if renewed is None else SeenRenewal(server=self.id, at=renewed)
+
     async def _row_missing(self, renewed: datetime | None) -> None:
         """The store knows nothing of this server, which has renewed its lease in it then."""
         if renewed is not None:
             await self.restore.compare_renewal(SeenRenewal(server=self.id, at=renewed), "this server")
+
+    async def _renewal_missing(self, renewed: datetime | None) -> None:
+        """The store lacks that renewal of this server: it went back, and what workers reported may be gone with it."""
+        if renewed is not None:
+            await self.restore.miss_renewal(renewed, "this server")
+            self.assigner.fences.drop()
+            for session in self.hub.sessions():  # they connect again, and their hellos say what they hold
+                await session.channel.close()
 
     def _on_shards(self) -> None:
         """The server leads other shards."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from rota.core.model import Server, Standing
+from rota.core.model import Renewal, Server, Standing
 
 AWAY_SECONDS: Final = 5.0
 
@@ -30,8 +30,8 @@ class Leases(Protocol):
         Rows whose lease ended more than a day ago are removed on the way.
         """
 
-    async def renew(self, server: str, seconds: float) -> datetime | None:
-        """Let the server's lease end so many seconds from now; returns the time of the renewal, None without a row.
+    async def renew(self, server: str, seconds: float) -> Renewal | None:
+        """Let the server's lease end so many seconds from now; returns this renewal, None without a row.
 
         Writes this one row and nothing else; a lease that has ended is begun anew.
         """

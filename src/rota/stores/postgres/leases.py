@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from rota.core.ids import fence
-from rota.core.model import Server, Shard, Standing
+from rota.core.model import Renewal, Server, Shard, Standing
 from rota.store.leases import AWAY_SECONDS
 from rota.stores.postgres.checks import warnings_of
 from rota.stores.postgres.lanes import Lane, Lanes
@@ -52,10 +52,12 @@ class PostgresLeases:
         assert row is not None
         return server_from_row(row)
 
-    async def renew(self, server: str, seconds: float) -> datetime | None:
+    async def renew(self, server: str, seconds: float) -> Renewal | None:
         """Let the server's lease end so many seconds from now."""
-        told = await self._lane.value(SQL["renew"], server, round(seconds * _MICROS))
-        return None if told is None else self._told(told)
+        row = await self._lane.row(SQL["renew"], server, round(seconds * _MICROS))
+        assert row is not None
+        before, told = row
+        return None if told is None else Renewal(at=from_micros(told), before=from_micros(before), now=self._told(told))
 
     async def leave(self, server: str) -> None:
         """Give up the server's shards and end its lease now."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from rota.clock import Clock
 from rota.core.ids import fence
-from rota.core.model import Server, Shard, Standing
+from rota.core.model import Renewal, Server, Shard, Standing
 from rota.store.leases import AWAY_SECONDS
 from rota.stores.rows import EPOCH, from_micros, to_micros
 from rota.stores.session_rows import server_from_row
@@ -64,12 +64,17 @@ class SqliteLeases:
 
         return await self._database.write(write)
 
-    async def renew(self, server: str, seconds: float) -> datetime | None:
+    async def renew(self, server: str, seconds: float) -> Renewal | None:
         """Let the server's lease end so many seconds from now."""
         now = await self.now()
         row = (server, to_micros(now), to_micros(now + timedelta(seconds=seconds)))
-        found = await self._database.write(lambda connection: connection.execute(SQL["renew"], row).rowcount == 1)
-        return now if found else None
+
+        def write(connection: sqlite3.Connection) -> Renewal | None:
+            found = connection.execute(SQL["renewed"], (server,)).fetchone()
+            connection.execute(SQL["renew"], row)
+            return None if found is None else Renewal(at=now, before=from_micros(found[0]), now=now)
+
+        return await self._database.write(write)
 
     async def leave(self, server: str) -> None:
         """Give up the server's shards and end its lease now."""

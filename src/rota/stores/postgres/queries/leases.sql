@@ -5,7 +5,7 @@ SELECT rota_now();
 SELECT id, name, url, version, started, renewed, lease_until FROM rota_join_1($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: renew
-SELECT rota_renew_1($1, $2);
+SELECT (SELECT renewed FROM servers WHERE id = $1), rota_renew_1($1, $2);
 
 -- name: leave
 SELECT rota_leave_1($1);

@@ -23,6 +23,9 @@ UPDATE servers SET lease_until = ?2 WHERE id <> ?1 AND lease_until > ?2;
 -- name: forget_servers
 DELETE FROM servers WHERE lease_until < ?1;
 
+-- name: renewed
+SELECT renewed FROM servers WHERE id = ?1;
+
 -- name: renew
 UPDATE servers SET renewed = ?2, lease_until = ?3 WHERE id = ?1;
 
