@@ -26,7 +26,7 @@ PROGRAM: Final = str(Path(runner_program.__file__))
 _PACKET: Final = 256 * 1024
 _AT_ONCE: Final = 64
 _DEEP: Final = 64  # attempts in a queue that is not soon empty
-_TOGETHER: Final = 0.1  # seconds for which answers are gathered meanwhile
+_TOGETHER: Final = 0.25  # seconds for which answers are gathered meanwhile
 _PAUSE: Final = 0.005  # seconds between looks at them then; the socket holds the answers of a longer time
 _READ: Final = 1024
 
