@@ -73,6 +73,10 @@ def test_a_mistyped_flag_is_answered_with_the_nearest(rota: Command) -> None:
     assert "error:" in rota("explain", "cron", "* * * * *", "-n", "many", expect=2).err
 
 
+def test_words_too_many_are_shown_as_they_were_given(rota: Command) -> None:
+    assert rota("up", "jobs.yaml", "more", expect=2).err.startswith("error: not understood: jobs.yaml more\n")
+
+
 # ── explain ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from rota.cli import exits
 from rota.cli.terminal import plain
@@ -63,6 +63,8 @@ def _rota_error(error: RotaError) -> None:
 
 def _usage(error: CycloptsError) -> str:
     """What was wrong with the arguments, on one line."""
+    if isinstance(error, UnusedCliTokensError):
+        return f"not understood: {' '.join(error.unused_tokens or ())[:200]}"
     return " ".join(str(error).split())
 
 
