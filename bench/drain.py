@@ -12,6 +12,7 @@ RUNS: Final = 20_000
 SMOKE_RUNS: Final = 400
 LOADED_PER_SECOND: Final = 1_500  # a careful guess, so that all are loaded before the first is due
 POLL: Final = 0.25
+PATIENCE: Final = 300.0  # what has not ended then is lost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,8 @@ def drain(rota: Api, names: list[str], runs: int) -> Drained:
     begin = max(due, now())
     time.sleep(max(0.0, (due - now()).total_seconds()))
     before = rota.cpu_seconds()
-    while rota.unfinished():
+    deadline = time.monotonic() + PATIENCE
+    while rota.unfinished() and time.monotonic() < deadline:
         time.sleep(POLL)
     cpu = rota.cpu_seconds() - before
     processes = len(rota.processes())

@@ -260,6 +260,15 @@ class SpoolBroken(Event):
     folder: str
 
 
+class MachineShort(Event):
+    """The worker's machine lacks something for attempts of this kind; none is asked for during so many seconds."""
+
+    worker: str
+    kind: str
+    error: str
+    seconds: float
+
+
 class RestoreSuspected(Event):
     """Somebody has seen a fence that the store never gave: the store is older than what was done with it."""
 

@@ -17,7 +17,7 @@
 | WorkerRefused    | warning | rota_worker_connections_total{outcome="refused"}                           |
 | WorkerLost       | warning | rota_workers_lost_total, rota_attempts_lost_total                          |
 | RestoreSuspected | warning | rota_restores_suspected_total                                              |
-| WorkerCutOff, ServerLost, ServerUnreachable, DeadlinePassed, SpoolBroken | warning |                    |
+| WorkerCutOff, ServerLost, ServerUnreachable, DeadlinePassed, SpoolBroken, MachineShort | warning |      |
 | RunEnded         | info ¹  | rota_runs_ended_total{state}, rota_run_seconds, rota_run_wait_seconds      |
 | RunRequeued      | info    | rota_runs_requeued_total                                                   |
 | ReportRefused    | warning | rota_reports_refused_total                                                 |
@@ -62,6 +62,7 @@ from rota.events import (
     LeaseLapsed,
     LeaseRenewed,
     LoopFailed,
+    MachineShort,
     NoticeFailed,
     NoticeSent,
     PermitsGiven,
@@ -107,6 +108,7 @@ LEVELS: Final[dict[type[Event], int]] = {
     SessionUnknown: logging.WARNING,
     DeadlinePassed: logging.WARNING,
     SpoolBroken: logging.WARNING,
+    MachineShort: logging.WARNING,
     RestoreSuspected: logging.WARNING,
     RequestLimited: logging.DEBUG,
     ClientLimited: logging.WARNING,

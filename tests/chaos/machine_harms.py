@@ -120,6 +120,7 @@ def full_worker(life: Life, _postgres: Postgres) -> None:
         begun = attempts_on(life, worker)
         states = Counter(begun[one] for one in begun.keys() - before.keys())
         life.notes.append(f"attempts on {worker.name} without any room: {dict(states)}")
+        assert not states["failed"], "what the worker could not start counts against its job"
 
         def works() -> bool:
             now = attempts_on(life, worker)

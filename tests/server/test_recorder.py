@@ -14,6 +14,7 @@ from rota.events import ReportRefused, RunEnded, RunRequeued
 from rota.server.watcher import Watcher
 from rota.wire.messages import (
     Finished,
+    Heartbeat,
     OutputAcknowledged,
     Permit,
     Ready,
@@ -251,6 +252,17 @@ async def test_returned_attempt_is_ordered_again_unharmed(world: World) -> None:
     again = worker.order()
     assert (again.run_id, again.attempt) == (order.run_id, 1)
     assert again.fence > order.fence
+    assert world.hub.rooms()[0].room["shell"] == 2  # it takes less than it had said
+    await worker.channel.send(Heartbeat(sent=1.0))
+    await breathe()
+    assert world.hub.rooms()[0].room["shell"] == 3
+
+
+async def test_what_a_worker_was_asked_to_give_back_says_nothing_of_its_room(world: World) -> None:
+    worker, order = await begun(world)
+    await world.hub.revoke(await world.run(order.run_id))
+    await worker.give_back(order)
+    assert worker.order().fence > order.fence
     assert world.hub.rooms()[0].room["shell"] == 3
 
 

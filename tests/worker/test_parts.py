@@ -65,7 +65,7 @@ class Owner:
     def attempt_ended(self, attempt: Attempt, outcome: object) -> None:
         self.heard.append(("ended", attempt))
 
-    def attempt_returned(self, attempt: Attempt, why: str) -> None:
+    def attempt_returned(self, attempt: Attempt, why: str, *, short: bool = False) -> None:
         self.heard.append(("returned", attempt))
 
 

@@ -20,6 +20,7 @@ from rota.worker.expectations import BadExpectation, json_unmet, status_failure,
 from rota.worker.failures import describe_exit, describe_signal
 from rota.worker.masking import Masker
 from rota.worker.output import PIECE_LIMIT, STDERR, STDOUT, Capture
+from rota.worker.shortage import SHORT_SECONDS
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
@@ -290,7 +291,7 @@ def test_secrets_are_masked_in_output_and_in_rotas_own_lines():
 
 
 def test_credit_grows_for_short_attempts_and_falls_at_once_for_a_long_one():
-    credit = Credit({"python": 2, "http": 10})
+    credit = Credit({"python": 2, "http": 10}, lambda: 0.0)
     assert credit.wanted() == {"python": 2, "http": 10}
     for _ in range(200):
         credit.note("python", 0.0001)
@@ -302,6 +303,26 @@ def test_credit_grows_for_short_attempts_and_falls_at_once_for_a_long_one():
     credit.note_long("python")
     assert credit.wanted()["python"] == 2
     assert credit.has_changed_much()
+
+
+def test_credit_is_nothing_while_the_machine_is_short_and_comes_back():
+    now = [100.0]
+    credit = Credit({"python": 2, "shell": 8}, lambda: now[0])
+    assert (credit.note_short("shell"), credit.note_short("shell")) == (True, False)
+    assert (credit.wanted(), credit.has_changed_much()) == ({"python": 2, "shell": 0}, True)
+    assert credit.say() == {"python": 2, "shell": 0}
+    now[0] += SHORT_SECONDS
+    assert (credit.wanted()["shell"], credit.is_said, credit.has_changed_much()) == (8, False, True)
+    assert credit.note_short("shell")
+
+
+def test_credit_is_said_again_after_something_went_back():
+    credit = Credit({"shell": 8}, lambda: 0.0)
+    assert credit.is_said
+    credit.note_returned()
+    assert (credit.is_said, credit.has_changed_much()) == (False, True)
+    credit.say()
+    assert (credit.is_said, credit.has_changed_much()) == (True, False)
 
 
 def test_ends_are_explained():

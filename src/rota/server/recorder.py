@@ -74,6 +74,8 @@ class Recorder(Loop):
 
     async def take(self, session: WorkerSession, message: FromWorker) -> None:
         """A message of a worker; waits while the recorder is too far behind."""
+        if isinstance(message, Reports):
+            session.note_returned((one.run_id, one.fence) for one in message.items if isinstance(one, Returned))
         if isinstance(message, Reports | Output):
             await self._inbox.put((session, message))
             self.wake()

@@ -75,6 +75,14 @@ class WorkerSession:
         if self._held.setdefault((run.id, run.fence), holding) is holding:
             self._counts[run.kind] += 1
 
+    def note_returned(self, attempts: Iterable[AttemptKey]) -> None:
+        """They come back. Where that was not asked the worker takes less than it said; its next heartbeat says what."""
+        for attempt in attempts:
+            holding = self._held.get(attempt)
+            if holding is not None and attempt not in self.asked:
+                self.asked[attempt] = "give back"
+                self.credit[holding.kind] = max(0, self.credit.get(holding.kind, 0) - 1)
+
     def let_go(self, attempt: AttemptKey) -> bool:
         """It holds the attempt no more; returns whether it did."""
         holding = self._held.pop(attempt, None)

@@ -15,7 +15,16 @@ from typing import Final, Protocol
 import rota
 from rota.clock import Clock
 from rota.core.errors import RotaError
-from rota.events import DeadlinePassed, Emit, Event, ServerLost, ServerReached, ServerUnreachable, SpoolBroken
+from rota.events import (
+    DeadlinePassed,
+    Emit,
+    Event,
+    MachineShort,
+    ServerLost,
+    ServerReached,
+    ServerUnreachable,
+    SpoolBroken,
+)
 from rota.wire.channel import ChannelClosed, WorkerChannel
 from rota.wire.messages import Goodbye, Hello, SeenRenewal
 from rota.worker.deadline import Deadline
@@ -25,6 +34,7 @@ from rota.worker.outbox import Outbox
 from rota.worker.pipes import Gate
 from rota.worker.session import Follow, Look, Session, WorkerRefused, nowhere
 from rota.worker.settings import WorkerSettings
+from rota.worker.shortage import SHORT_SECONDS
 from rota.worker.spool import Spool
 from rota.worker.workload import SILENCED, STOPPING, Workload
 
@@ -88,6 +98,7 @@ class Agent:
         self._workload = Workload(settings, clock, self._boot_id, self._outbox)
         self._executors: RunsAttempts | None = None
         self._deadline = Deadline(clock.monotonic, self._live_until, self._silenced)
+        self._workload.on_short = self._short
         self._workload.is_silenced = lambda: self._deadline.has_passed
         self._channel: WorkerChannel | None = None
         self._connected_once = False
@@ -236,6 +247,10 @@ class Agent:
             self._executors.live_until(moment)
         if self._spool.is_broken:
             self._emit(SpoolBroken(worker=self._settings.name, folder=str(self._settings.state)))
+
+    def _short(self, kind: str, error: str) -> None:
+        """The machine lacks what attempts of this kind need."""
+        self._emit(MachineShort(worker=self._settings.name, kind=kind, error=error, seconds=SHORT_SECONDS))
 
     def _silenced(self, silence: float) -> None:
         """The deadline passed so long ago: nothing begins, and what is not ended by the keeper is ended here."""

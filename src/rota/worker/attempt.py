@@ -8,6 +8,7 @@ import msgspec
 from rota.core.model import Usage
 from rota.wire.messages import AttemptOrder
 from rota.worker.output import Capture
+from rota.worker.shortage import is_shortage
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +53,8 @@ class AttemptOwner(Protocol):
     def attempt_ended(self, attempt: "Attempt", outcome: Outcome) -> None:
         """It is over and nothing of it lives on."""
 
-    def attempt_returned(self, attempt: "Attempt", why: str) -> None:
-        """It was never started."""
+    def attempt_returned(self, attempt: "Attempt", why: str, *, short: bool = False) -> None:
+        """It was never started; `short`: no other of its kind can be started here for a while."""
 
 
 class Attempt:
@@ -91,11 +92,18 @@ class Attempt:
             self.is_over = True
             self.owner.attempt_ended(self, outcome)
 
-    def give_back(self, why: str) -> None:
-        """It was never started."""
+    def give_back(self, why: str, *, short: bool = False) -> None:
+        """It was never started; `short`: the machine lacks what attempts of its kind need."""
         if not self.is_over:
             self.is_over = True
-            self.owner.attempt_returned(self, why)
+            self.owner.attempt_returned(self, why, short=short)
+
+    def cannot_start(self, error: str, number: int | None = None) -> None:
+        """Nothing of it could be started; `number` is the system's error, if there was one."""
+        if is_shortage(number):
+            self.give_back(self.output.masked(error) or error, short=True)
+        else:
+            self.end(failed("start", error))
 
     def stopped(self, **facts: Any) -> Outcome:
         """The outcome of an attempt that was ended from outside."""

@@ -45,9 +45,10 @@ class Workload:
         self._ripening = Ripening(clock.monotonic, self._ripened)
         self._flushing = Flushing()
         self._empty = asyncio.Event()
-        self.credit = Credit(settings.capacity)
+        self.credit = Credit(settings.capacity, clock.monotonic)
         self.highest_fence = 0
         self.draining = False
+        self.on_short: Callable[[str, str], None] = lambda kind, error: None
         self.is_silenced: Callable[[], bool] = lambda: False  # the deadline has passed: nothing may begin
 
     def __bool__(self) -> bool:
@@ -208,7 +209,7 @@ class Workload:
         try:
             self._executors[attempt.kind].start(attempt)
         except Exception as error:  # noqa: BLE001 — the edge of one attempt: whatever it was, the others go on
-            attempt.end(failed("start", f"the worker could not start the attempt: {type(error).__name__}: {error}"))
+            attempt.cannot_start(f"the worker could not start the attempt: {type(error).__name__}: {error}")
 
     def _ask_permit(self, attempt: Attempt) -> None:
         order = attempt.order
@@ -254,9 +255,12 @@ class Workload:
             self.credit.note(attempt.kind, (finished - attempt.started).total_seconds() if attempt.started else 0.0)
         self._over(attempt)
 
-    def attempt_returned(self, attempt: Attempt, why: str) -> None:
-        """Give it back to the server."""
+    def attempt_returned(self, attempt: Attempt, why: str, *, short: bool = False) -> None:
+        """Give it back to the server; `short`: ask for no more of its kind for a while."""
         order = attempt.order
+        self.credit.note_returned()
+        if short and self.credit.note_short(attempt.kind):
+            self.on_short(attempt.kind, why)
         self._outbox.report(Returned(run_id=order.run_id, attempt=order.attempt, fence=order.fence, why=why))
         self._over(attempt)
 

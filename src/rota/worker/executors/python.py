@@ -137,7 +137,7 @@ class PythonExecutor:
                 self._backlog.popleft().end(rejected(str(refusal)))
                 continue
             except (OSError, ValueError) as error:
-                self._backlog.popleft().end(failed("start", str(error)))
+                self._backlog.popleft().cannot_start(str(error), getattr(error, "errno", None))
                 continue
             self._backlog.popleft()
             given[runner] = None
@@ -165,12 +165,10 @@ class PythonExecutor:
 
     def _launch(self, place: Place) -> RunnerProcess:
         identity = identity_of(place.user, self._settings)
-        runner = RunnerProcess(place, self._gate, self._answered)
+        work = self._folders.take(self._folders.work, identity) if place.cwd is None else None
+        cwd = place.cwd if work is None else work.path
+        runner = RunnerProcess(place, self._gate, self._answered, work)
         runner.outs = f"{self._folders.out}/{self._folders.new_name()}"
-        cwd = place.cwd
-        if cwd is None:
-            runner.work = self._folders.take(self._folders.work, identity)
-            cwd = runner.work.path
         descriptors, targets = runner.hand_over()
         argv = as_user([place.interpreter, PROGRAM, runner.outs], identity)
         order = {"argv": argv, "env": base_environment(identity), "cwd": cwd, "targets": targets}
@@ -334,7 +332,10 @@ class PythonExecutor:
         self._folders.settle_all(Path(runner.outs).name, runner.queue[0].order.fence if runner.queue else 0)
         for attempt in tuple(runner.queue):
             self._at.pop(attempt, None)
-            attempt.end(_of_one(attempt, outcome, event))
+            if isinstance(event, SpawnFailed):
+                attempt.cannot_start(outcome.error or "", event.errno)
+            else:
+                attempt.end(_of_one(attempt, outcome, event))
         self._dispatch()
 
 
@@ -347,6 +348,9 @@ def _end_as_told(attempt: Attempt, answer: Answer, now: datetime) -> None:
     """End the attempt; the times are the process's own, brought to the clock that says `now`."""
     attempt.finished = now - timedelta(seconds=max(0.0, time.monotonic() - answer.end))
     attempt.started = attempt.finished - timedelta(seconds=_took(answer))
+    if answer.errno is not None:
+        attempt.cannot_start(answer.error or "", answer.errno)
+        return
     if attempt.begun is None:
         attempt.begun = answer.begin
     attempt.end(_outcome(answer))

@@ -1,6 +1,7 @@
 """One warm python process seen from the agent: what was sent to it, what it answered, whose output it prints."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -42,6 +43,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     end: float = 0.0
     failure: str | None = None
     error: str | None = None
+    errno: int | None = None  # what the system said when nothing could be started
     exit: int | None = None
     result: Any = None
     cpu: float = 0.0
@@ -55,7 +57,7 @@ class _Request(msgspec.Struct):
     function: str
     arguments: dict[str, Any]
     env: dict[str, str]
-    run: dict[str, Any]
+    params: dict[str, str]
 
 
 _encode = msgspec.json.Encoder().encode
@@ -65,7 +67,13 @@ _decode = msgspec.json.Decoder(Answer).decode
 class RunnerProcess:
     """The agent's side of one runner."""
 
-    def __init__(self, place: Place, gate: Gate, on_answer: "Callable[[RunnerProcess, Answer], None]") -> None:
+    def __init__(
+        self,
+        place: Place,
+        gate: Gate,
+        on_answer: "Callable[[RunnerProcess, Answer], None]",
+        work: Folder | None = None,
+    ) -> None:
         self.place = place
         self.key = 0
         self.queue: deque[Attempt] = deque()  # queued for it; the first one is running
@@ -75,7 +83,7 @@ class RunnerProcess:
         self.replaces: RunnerProcess | None = None  # the one that it takes over from once it is up
         self.is_armed = False
         self.done = 0
-        self.work: Folder | None = None  # its private working folder
+        self.work = work  # its private working folder
         self.outs = ""  # how the names of the ROTA_OUT folders begin that it makes
         self.held_answer: Answer | None = None  # waits until the attempt's processes are gone
         self._on_answer = on_answer
@@ -86,11 +94,16 @@ class RunnerProcess:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         self._ours.setblocking(False)
-        self._requests = Requests()
         self._outgoing: list[bytes] = []  # the last ones of the queue
-        self._go = os.eventfd(0, os.EFD_CLOEXEC)
-        self.output = OutputPipe(gate, lambda data: self._printed(STDOUT, self.output, data))
-        self.errors = OutputPipe(gate, lambda data: self._printed(STDERR, self.errors, data))
+        with contextlib.ExitStack() as undo:
+            self._requests = Requests()
+            undo.callback(self._requests.close)
+            self._go = os.eventfd(0, os.EFD_CLOEXEC)
+            undo.callback(os.close, self._go)
+            self.output = OutputPipe(gate, lambda data: self._printed(STDOUT, self.output, data))
+            undo.callback(self.output.close)
+            self.errors = OutputPipe(gate, lambda data: self._printed(STDERR, self.errors, data))
+            undo.pop_all()
 
     @property
     def socket(self) -> "socket.socket":
@@ -239,15 +252,4 @@ def request_text(order: AttemptOrder, worker: str) -> bytes:
     assert isinstance(task, PythonTask)
     environment = attempt_environment(order, worker, "")
     name = f"{order.fence}.{order.run_id}"
-    return _encode(_Request(name, task.function, task.arguments, environment, _facts(order)))
-
-
-def _facts(order: AttemptOrder) -> dict[str, Any]:
-    return {
-        "run_id": order.run_id,
-        "job": order.job,
-        "due": order.due.isoformat(),
-        "attempt": order.attempt,
-        "fence": order.fence,
-        "params": order.params,
-    }
+    return _encode(_Request(name, task.function, task.arguments, environment, order.params))

@@ -1,5 +1,6 @@
 """Shell attempts: `/bin/sh -c` in a clean environment, below the keeper."""
 
+import contextlib
 import errno
 import os
 
@@ -67,7 +68,7 @@ class ShellExecutor:
             self._launch(attempt, order.task, identity)
         except OSError as error:
             self._forget(attempt)
-            attempt.end(failed("start", f"the worker could not prepare the attempt: {error}"))
+            attempt.cannot_start(f"the worker could not prepare the attempt: {error}", error.errno)
 
     def ripen(self, attempt: Attempt) -> None:
         """Follow its output from now on; a short attempt's output is read when it has ended."""
@@ -100,9 +101,13 @@ class ShellExecutor:
     def _launch(self, attempt: Attempt, task: ShellTask, identity: Identity) -> None:
         order = attempt.order
         capture = attempt.output
-        out = self._folders.take(self._folders.out, identity)
-        output = OutputPipe(self._gate, lambda data: capture.write(STDOUT, data))
-        errors = OutputPipe(self._gate, lambda data: capture.write(STDERR, data))
+        with contextlib.ExitStack() as undo:
+            out = self._folders.take(self._folders.out, identity)
+            undo.callback(self._folders.give_back_out, out, order.fence)
+            output = OutputPipe(self._gate, lambda data: capture.write(STDOUT, data))
+            undo.callback(output.close)
+            errors = OutputPipe(self._gate, lambda data: capture.write(STDERR, data))
+            undo.pop_all()
         running = self._running[attempt] = _Running(output, errors, out)
         if order.cwd is None:
             running.work = self._folders.take(self._folders.work, identity)
@@ -110,10 +115,11 @@ class ShellExecutor:
         else:
             cwd = working_folder(order.cwd, identity)
         environment = base_environment(identity) | attempt_environment(order, self._settings.name, out.path)
-        descriptors, targets = [output.hand_over(), errors.hand_over()], [1, 2]
+        descriptors: list[int] = []
         if task.stdin is not None:
             descriptors.append(memory_file("stdin", task.stdin.encode("utf-8", "surrogateescape")))
-            targets.append(0)
+        targets = [*range(len(descriptors)), 1, 2]
+        descriptors += [output.hand_over(), errors.hand_over()]
         details = {
             "argv": as_user([SHELL, "-c", task.command], identity),
             "env": environment,
@@ -131,7 +137,10 @@ class ShellExecutor:
         for pipe in (running.output, running.errors):
             pipe.drain()
         self._forget(attempt)
-        attempt.end(_outcome(attempt, event))
+        if isinstance(event, SpawnFailed):
+            attempt.cannot_start(_why_not_started(event), event.errno)
+        else:
+            attempt.end(_outcome(attempt, event))
 
     def _forget(self, attempt: Attempt) -> None:
         running = self._running.pop(attempt, None)
@@ -144,14 +153,10 @@ class ShellExecutor:
 
 
 def _outcome(attempt: Attempt, event: TreeEvent) -> Outcome:
-    match event:
-        case TreeOver():
-            return _outcome_of_end(attempt, event)
-        case SpawnFailed():
-            return failed("start", _why_not_started(event))
-        case _:
-            assert isinstance(event, KeeperDied)
-            return Outcome(outcome="lost", error="the keeper process of this worker died, and the attempt with it")
+    if isinstance(event, TreeOver):
+        return _outcome_of_end(attempt, event)
+    assert isinstance(event, KeeperDied)
+    return Outcome(outcome="lost", error="the keeper process of this worker died, and the attempt with it")
 
 
 def _outcome_of_end(attempt: Attempt, event: TreeOver) -> Outcome:

@@ -1,0 +1,27 @@
+"""What an attempt needs of its machine and cannot get for now: room on a disk, open files, memory, processes.
+
+It says nothing about the job. An attempt that meets it goes back unstarted, and the worker asks for none of its kind
+for a while: a machine that fails whatever it is given, at once, would otherwise have room for all the work there is.
+"""
+
+import errno
+from typing import Final
+
+SHORT_SECONDS: Final = 5.0  # between two looks, each of which is an attempt, at whether there is enough again
+
+_SHORTAGES: Final = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,  # no more processes for this user
+    }
+)
+
+
+def is_shortage(number: int | None) -> bool:
+    """Whether the system's error of this number means that the machine is short of something."""
+    return number in _SHORTAGES
