@@ -65,7 +65,7 @@ def _kill_server(rota: Cluster, path: Any, jobs: int) -> float:
     rota.servers[rota.ports[1]].kill()
     time.sleep(WATCHED)
     starts: dict[bytes, list[float]] = {}
-    for _, start, job in lateness.RECORD.iter_unpack(path.read_bytes()):
+    for _, start, job in lateness.records(path):
         if start > killed - 2.0:
             starts.setdefault(job, []).append(start)
     ended = time.time()

@@ -1,9 +1,12 @@
-"""When functions really started, told by themselves: each appends one record to a file outside the system."""
+"""When functions really started, told by themselves: each appends one record to a file outside the system.
+
+Each process has a file of its own: those that append to the same one wait for each other.
+"""
 
 import math
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +16,7 @@ RECORD: Final = struct.Struct("<dd16s")  # due and start in seconds since 1970, 
 MODULE: Final = """
 import os, struct, time
 
-_file = os.open({path!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+_file = os.open({path!r} + "." + str(os.getpid()), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 def stamp(run):
     now = time.time()
@@ -52,10 +55,16 @@ class Lateness:
 
 
 def install(folder: Path) -> tuple[dict[str, Any], Path]:
-    """Write the module; returns what makes a job of it, and the file of records."""
+    """Write the module; returns what makes a job of it, and how the paths of the records' files begin."""
     path = folder / "starts"
     (folder / "bench_stamp.py").write_text(MODULE.format(path=str(path)))
     return {"python": "bench_stamp:stamp", "cwd": str(folder)}, path
+
+
+def records(path: Path) -> Iterator[tuple[float, float, bytes]]:
+    """All records so far: due, start, the job's number."""
+    for file in path.parent.glob(f"{path.name}.*"):
+        yield from RECORD.iter_unpack(file.read_bytes())
 
 
 def read(path: Path, instants: Sequence[float], jobs: int) -> Lateness:
@@ -63,7 +72,7 @@ def read(path: Path, instants: Sequence[float], jobs: int) -> Lateness:
     due = set(instants)
     seen: Counter[tuple[float, bytes]] = Counter()
     late = []
-    for instant, start, job in RECORD.iter_unpack(path.read_bytes()):
+    for instant, start, job in records(path):
         if instant in due:
             seen[instant, job] += 1
             late.append(1000 * (start - instant))

@@ -368,8 +368,7 @@ async def test_requests_that_were_not_begun_are_taken_back():
     for number in range(4):
         arguments = {"big": "x" * 100_000} if number == 2 else {}
         attempt = Attempt(order(PythonTask(function="a:b", arguments=arguments), fence=number), None, Owner(), 0.0)
-        attempt.prepared = request_text(attempt.order, "w1")
-        runner.add(attempt)
+        runner.add(attempt, request_text(attempt.order, "w1"))
         attempts.append(attempt)
     assert runner.send() == []
     offset, length = TOKEN.unpack(os.read(descriptors[4], TOKEN.size))  # as the process would take the first one
@@ -380,7 +379,7 @@ async def test_requests_that_were_not_begun_are_taken_back():
     runner._theirs.send(b'{"id": "0.r1", "begin": 1.0, "end": 2.0}')
     runner.receive()
     assert [(answer.id, answer.end) for answer in answers] == [("0.r1", 2.0)]
-    runner.next()
+    runner.next(2.0)
     runner.close()
     for descriptor in descriptors:
         os.close(descriptor)

@@ -61,11 +61,12 @@ class Attempt:
     """One try of a run, from its order to its end."""
 
     __slots__ = (
-        "begun", "finished", "is_over", "order", "output", "owner", "prepared", "started", "stopping", "taken",
+        "begun", "finished", "is_over", "kind", "order", "output", "owner", "prepared", "started", "stopping", "taken",
     )  # fmt: skip
 
     def __init__(self, order: AttemptOrder, output: Capture, owner: AttemptOwner, taken: float) -> None:
         self.order = order
+        self.kind = str(order.task.__struct_config__.tag)  # what executor it needs: "http", "shell", "python"
         self.output = output
         self.owner = owner
         self.taken = taken  # monotonic: when the order arrived, or when it was due if that is later
@@ -74,12 +75,7 @@ class Attempt:
         self.finished: datetime | None = None
         self.stopping: str | None = None  # the outcome that was decided from outside: "cancelled" or "lost"
         self.is_over = False
-        self.prepared: bytes | None = None  # what its executor needs to start it, made beforehand
-
-    @property
-    def kind(self) -> str:
-        """What executor it needs: "http", "shell", "python"."""
-        return str(self.order.task.__struct_config__.tag)
+        self.prepared: Any = None  # what its executor needs to start it, made beforehand
 
     def begin(self, ago: float = 0.0) -> None:
         """It has been running for so many seconds; later beginnings are ignored."""

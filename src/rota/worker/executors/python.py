@@ -8,19 +8,15 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rota.clock import Clock
 from rota.core.model import Usage
 from rota.worker.attempt import Attempt, Outcome, failed, rejected, silenced, timed_out
-from rota.worker.environment import (
-    UserRefused,
-    as_user,
-    base_environment,
-    identity_of,
-)
+from rota.worker.environment import UserRefused
 from rota.worker.executors.places import Place, Places
-from rota.worker.executors.runner_process import PROGRAM, Answer, RunnerProcess, request_text
+from rota.worker.executors.pool import RunnerPool
+from rota.worker.executors.runner_process import Answer, RunnerProcess, request_text
 from rota.worker.failures import describe_exit, describe_signal
 from rota.worker.folders import Folders
 from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver
@@ -32,8 +28,16 @@ _AHEAD: Final = 0.2  # seconds of work that wait inside one process
 _DEEPEST: Final = 4096
 _LEAST: Final = 20e-6  # seconds that even an attempt which does nothing takes
 _AT_ONCE: Final = 64  # attempts queued for a process before it is given them
+_FIRST: Final = 256  # attempts of one moment before the first of them are given
 _WEIGHT: Final = 0.1
 _SHORT_TIMEOUT: Final = 0.2  # a longer time-out is set only for attempts that turn out not to be short
+
+
+class _Prepared(NamedTuple):
+    """What is made of an attempt before it is started."""
+
+    place: Place
+    text: bytes
 
 
 class PythonExecutor:
@@ -42,11 +46,10 @@ class PythonExecutor:
     def __init__(self, link: KeeperLink, folders: Folders, gate: Gate, settings: WorkerSettings, clock: Clock) -> None:
         self._link = link
         self._folders = folders
-        self._gate = gate
         self._settings = settings
         self._clock = clock
-        self._capacity = settings.capacity.get("python", 0)
-        self._runners: list[RunnerProcess] = []
+        self._pool = RunnerPool(link, folders, gate, settings)
+        self._pool.on_answer, self._pool.on_event, self._pool.on_low = self._answered, self._happened, self._level
         self._at: dict[Attempt, RunnerProcess] = {}
         self._backlog: deque[Attempt] = deque()
         self._places = Places(settings)
@@ -57,17 +60,21 @@ class PythonExecutor:
 
     def takes(self, attempt: Attempt, reserved: int) -> bool:
         """Whether it would be at hand soon."""
-        return len(self._at) + len(self._backlog) + reserved < self._capacity * self._depth()
+        return len(self._at) + len(self._backlog) + reserved < self._pool.capacity * self._depth()
 
     def prepare(self, attempt: Attempt) -> None:
-        """Write the request."""
+        """Find its place and write the request."""
         if attempt.prepared is None:
-            attempt.prepared = request_text(attempt.order, self._settings.name)
+            with contextlib.suppress(UserRefused, ValueError):
+                attempt.prepared = self._prepared(attempt)
 
     def start(self, attempt: Attempt) -> None:
         """Queue it for a process; those of one moment are given together."""
+        self.prepare(attempt)
         self._backlog.append(attempt)
-        if self._dispatching is None:
+        if len(self._backlog) == _FIRST:
+            self._dispatch()
+        elif self._dispatching is None:
             self._dispatching = asyncio.get_running_loop().call_soon(self._dispatch)
 
     def ripen(self, attempt: Attempt) -> None:
@@ -96,7 +103,7 @@ class PythonExecutor:
         """End its process."""
         runner = self._at.get(attempt)
         if runner is not None and not attempt.is_over:
-            self._end(runner, grace)
+            self._pool.end(runner, grace)
             self._requeue(runner.take_back())
             self._dispatch()
 
@@ -113,33 +120,38 @@ class PythonExecutor:
         for handle in (self._watch, self._dispatching):
             if handle is not None:
                 handle.cancel()
-        for runner in self._runners:
-            asyncio.get_running_loop().remove_reader(runner.socket)
-            runner.close()
-        self._runners.clear()
+        self._pool.close()
 
     # ── giving attempts to processes ─────────────────────────────────────────────────────────────────────
 
     def _depth(self) -> int:
         return max(1, min(_DEEPEST, int(_AHEAD / max(self._seconds, _LEAST))))
 
+    def _prepared(self, attempt: Attempt) -> _Prepared:
+        return _Prepared(self._places.place_of(attempt.order), request_text(attempt.order, self._settings.name))
+
     def _dispatch(self) -> None:
-        self._dispatching = None
+        """Give waiting attempts to processes, evenly, as long as there is one for the first."""
+        if self._dispatching is not None:
+            self._dispatching.cancel()
+            self._dispatching = None
         given: dict[RunnerProcess, None] = {}
         while self._backlog and not self._closing:
             attempt = self._backlog[0]
             try:
-                runner = self._runner_for(self._places.place_of(attempt.order))
+                if attempt.prepared is None:
+                    attempt.prepared = self._prepared(attempt)
+                place = attempt.prepared.place
+                runner = self._pool.runner_for(place, self._depth())
                 if runner is None:
                     break
-                self._give(runner, attempt)
             except UserRefused as refusal:
                 self._backlog.popleft().end(rejected(str(refusal)))
                 continue
             except (OSError, ValueError) as error:
                 self._backlog.popleft().cannot_start(str(error), getattr(error, "errno", None))
                 continue
-            self._backlog.popleft()
+            self._give_share(runner, place)
             given[runner] = None
             if runner.unsent >= _AT_ONCE and (left := runner.send()):
                 self._requeue(left)
@@ -147,41 +159,24 @@ class PythonExecutor:
         for runner in given:
             self._requeue(runner.send())
 
-    def _runner_for(self, place: Place) -> RunnerProcess | None:
-        """The process to give the next attempt to; a new one if there is room; None: later."""
-        fitting = [runner for runner in self._runners if runner.place == place and runner.is_in_use]
-        best = min(fitting, key=lambda runner: len(runner.queue), default=None)
-        if best is not None and not best.queue:
-            return best
-        if sum(runner.replaces is None for runner in self._runners) < self._capacity:
-            return self._launch(place)
-        idle = next((one for one in self._runners if not one.queue and one.is_in_use), None)
-        if idle is not None:
-            self._end(idle, 0.0)  # of another place; its end makes room
-            return None
-        if best is not None and len(best.queue) < self._depth():
-            return best
-        return None
+    def _give_share(self, runner: RunnerProcess, place: Place) -> None:
+        """Give it the first of the backlog, and as many of the same place behind it as leave the others their part."""
+        share = min(_AT_ONCE, self._depth() - runner.left, len(self._backlog) // self._pool.capacity)
+        self._give(runner, self._backlog.popleft())
+        for _ in range(share - 1):
+            if not self._backlog or self._backlog[0].prepared is None or self._backlog[0].prepared.place != place:
+                break
+            self._give(runner, self._backlog.popleft())
 
-    def _launch(self, place: Place) -> RunnerProcess:
-        identity = identity_of(place.user, self._settings)
-        work = self._folders.take(self._folders.work, identity) if place.cwd is None else None
-        cwd = place.cwd if work is None else work.path
-        runner = RunnerProcess(place, self._gate, self._answered, work)
-        runner.outs = f"{self._folders.out}/{self._folders.new_name()}"
-        descriptors, targets = runner.hand_over()
-        argv = as_user([place.interpreter, PROGRAM, runner.outs], identity)
-        order = {"argv": argv, "env": base_environment(identity), "cwd": cwd, "targets": targets}
-        self._runners.append(runner)
-        runner.key = self._link.spawn(order, descriptors, lambda event: self._happened(runner, event))
-        runner.listen()
-        runner.output.listen()
-        runner.errors.listen()
-        return runner
+    def _level(self, runner: RunnerProcess) -> None:
+        """It has little left to do: let it have a part of what waits in the fullest of its place."""
+        overfull = None if self._backlog else self._pool.overfull(runner)
+        if overfull is not None:
+            self._requeue(overfull.take_back())
+            self._dispatch()
 
     def _give(self, runner: RunnerProcess, attempt: Attempt) -> None:
-        self.prepare(attempt)
-        runner.add(attempt)
+        runner.add(attempt, attempt.prepared.text)
         self._at[attempt] = runner
         if runner.is_ready and runner.head is attempt:
             self._begin(runner, attempt)
@@ -203,13 +198,12 @@ class PythonExecutor:
         """Say of each attempt that has been running for a while that it began, and when."""
         self._watch = None
         now = time.monotonic()
-        for runner in tuple(self._runners):
+        for runner in [one for one in self._pool.runners if one.is_ready and one.is_slow(now - RIPE)]:
             runner.receive()
-        busy = [runner for runner in self._runners if runner.queue and runner.is_ready]
-        for runner in busy:
-            if runner.queue[0].begun is None and now - runner.head_since >= RIPE:
-                runner.queue[0].begin(ago=now - runner.head_since)
-        if busy and self._watch is None:
+            head = runner.head
+            if head is not None and head.begun is None and now - runner.head_since >= RIPE:
+                head.begin(ago=now - runner.head_since)
+        if self._watch is None and any(runner.queue and runner.is_ready for runner in self._pool.runners):
             self._watch = asyncio.get_running_loop().call_later(RIPE, self._look)
 
     def _arm(self, runner: RunnerProcess, attempt: Attempt) -> None:
@@ -219,10 +213,6 @@ class PythonExecutor:
             runner.is_armed = True
             passed = self._clock.monotonic() - attempt.begun
             self._link.arm(runner.key, max(0.0, timeout - passed), attempt.order.kill_grace)
-
-    def _end(self, runner: RunnerProcess, grace: float) -> None:
-        runner.is_ending = True
-        self._link.end(runner.key, grace)
 
     def _requeue(self, attempts: Iterable[Attempt]) -> None:
         """Put back in front, in order, what never began."""
@@ -235,7 +225,7 @@ class PythonExecutor:
     def _answered(self, runner: RunnerProcess, answer: Answer) -> None:
         if answer.ready is not None:
             runner.is_ready = True
-            if runner.replaces is not None and runner.replaces in self._runners:
+            if runner.replaces is not None and runner.replaces in self._pool.runners:
                 self._retire(runner.replaces)
             runner.replaces = None
             runner.head_since = time.monotonic()
@@ -258,12 +248,12 @@ class PythonExecutor:
         waiting = list(runner.queue)
         runner.queue.clear()
         self._requeue(waiting)
-        self._end(runner, 0.0)
+        self._pool.end(runner, 0.0)
 
     def _finish(self, runner: RunnerProcess, answer: Answer) -> None:
         """The head is over; the next one begins."""
         attempt = runner.queue[0]
-        runner.next()
+        runner.next(answer.end)
         self._at.pop(attempt, None)
         runner.done += 1
         self._seconds += _WEIGHT * (_took(answer) - self._seconds)
@@ -281,22 +271,22 @@ class PythonExecutor:
         if runner.head is not None:
             self._begin(runner, runner.head)
         elif runner.is_ending:
-            self._end(runner, 0.0)
+            self._pool.end(runner, 0.0)
             return
         if answer.wait:
             runner.go()
 
     def _relieve(self, runner: RunnerProcess) -> None:
         """It has done enough: start the one that takes over once it is up."""
-        if not runner.is_ending and not any(one.replaces is runner for one in self._runners):
+        if not runner.is_ending and not any(one.replaces is runner for one in self._pool.runners):
             with contextlib.suppress(UserRefused, OSError, ValueError):  # then this one goes on
-                self._launch(runner.place).replaces = runner
+                self._pool.launch(runner.place).replaces = runner
 
     def _retire(self, runner: RunnerProcess) -> None:
         """It is to do nothing more than what runs in it."""
         self._requeue(runner.take_back())
         if not runner.queue:
-            self._end(runner, 0.0)
+            self._pool.end(runner, 0.0)
         runner.is_ending = True
 
     def _happened(self, runner: RunnerProcess, event: TreeEvent) -> None:
@@ -318,11 +308,7 @@ class PythonExecutor:
         if runner.held_answer is not None:
             self._finish(runner, runner.held_answer)
         unstarted = runner.take_back()
-        asyncio.get_running_loop().remove_reader(runner.socket)
-        runner.close()
-        self._runners.remove(runner)
-        if runner.work is not None:
-            self._folders.give_back_work(runner.work)
+        self._pool.remove(runner)
         outcome = _outcome_of_end(runner, event)
         was_ended = isinstance(event, TreeOver) and event.why is not None
         if not runner.is_ready and not was_ended:

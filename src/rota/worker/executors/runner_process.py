@@ -26,7 +26,7 @@ from rota.worker.pipes import Gate, OutputPipe
 PROGRAM: Final = str(Path(runner_program.__file__))
 _PACKET: Final = 256 * 1024
 _AT_ONCE: Final = 64
-_DEEP: Final = 64  # attempts in a queue that is not soon empty
+DEEP: Final = 64  # attempts in a queue that is not soon empty
 _TOGETHER: Final = 0.25  # seconds for which answers are gathered meanwhile
 _PAUSE: Final = 0.005  # seconds between looks at them then; the socket holds the answers of a longer time
 _READ: Final = 1024
@@ -74,10 +74,12 @@ class RunnerProcess:
         on_answer: "Callable[[RunnerProcess, Answer], None]",
         work: Folder | None = None,
     ) -> None:
+        self.on_low: Callable[[RunnerProcess], None] = lambda _: None  # it has little left to do
         self.place = place
         self.key = 0
         self.queue: deque[Attempt] = deque()  # queued for it; the first one is running
         self.head_since = 0.0  # monotonic: when it could begin with the first one
+        self._woken = 0.0  # monotonic: when it was last given something while it had nothing to do
         self.is_ready = False
         self.is_ending = False
         self.replaces: RunnerProcess | None = None  # the one that it takes over from once it is up
@@ -106,11 +108,6 @@ class RunnerProcess:
             undo.pop_all()
 
     @property
-    def socket(self) -> "socket.socket":
-        """What becomes readable when there is an answer."""
-        return self._ours
-
-    @property
     def is_in_use(self) -> bool:
         """Whether attempts may be given to it."""
         return not self.is_ending and self.replaces is None
@@ -119,6 +116,11 @@ class RunnerProcess:
     def head(self) -> Attempt | None:
         """The attempt that is running."""
         return self.queue[0] if self.queue else None
+
+    @property
+    def left(self) -> int:
+        """How many attempts it has still to do, as far as it has been heard."""
+        return len(self.queue) - len(self._answers)
 
     @property
     def unsent(self) -> int:
@@ -136,12 +138,11 @@ class RunnerProcess:
         ]
         return descriptors, [1, 2, 3, 4, 5, 6]
 
-    def add(self, attempt: Attempt) -> None:
-        """Queue an attempt that has been prepared; `send` gives it to the process."""
-        assert attempt.prepared is not None
-        self._outgoing.append(attempt.prepared)
-        if not self.queue:
-            self.head_since = time.monotonic()
+    def add(self, attempt: Attempt, text: bytes) -> None:
+        """Queue an attempt with its request; `send` gives it to the process."""
+        self._outgoing.append(text)
+        if not self.left:
+            self._woken = self.head_since = time.monotonic()
         self.queue.append(attempt)
 
     def send(self) -> list[Attempt]:
@@ -153,10 +154,10 @@ class RunnerProcess:
         """Take what the process has not begun out of its queue: it will never run there."""
         return self._drop(self._requests.take_back())
 
-    def next(self) -> None:
-        """The head is over."""
+    def next(self, since: float) -> None:
+        """The head is over since then."""
         self.queue.popleft()
-        self.head_since = time.monotonic()
+        self.head_since = max(since, self._woken)
         if not self.queue:
             self._requests.rewind()
 
@@ -170,7 +171,9 @@ class RunnerProcess:
         process does not compete with what it has just started.
         """
         self._read_answers()
-        if self._waits or len(self.queue) - len(self._answers) <= _DEEP:
+        if not self._waits and self.left <= DEEP:
+            self.on_low(self)
+        if self._waits or self.left <= DEEP:
             self.receive()
             return
         loop = asyncio.get_running_loop()
@@ -192,6 +195,11 @@ class RunnerProcess:
                     self._on_answer(self, self._answers.popleft())
             self._read_answers()
 
+    def is_slow(self, since: float) -> bool:
+        """Whether what it does now has been going on at least since then."""
+        self._read_answers()
+        return self.left > 0 and max(self._answers[-1].end if self._answers else self.head_since, self._woken) <= since
+
     def drain(self) -> None:
         """Take the output that is in the pipes now; while the process waits, all of it is the head's."""
         self.output.drain()
@@ -203,6 +211,7 @@ class RunnerProcess:
 
     def close(self) -> None:
         """The process is gone."""
+        asyncio.get_running_loop().remove_reader(self._ours)
         self._answers.clear()
         for handle in (self._later, self._paused):
             if handle is not None:
