@@ -173,7 +173,8 @@ async def test_what_outlives_its_command_is_counted(trees, tmp_path):
 
 
 async def test_sweeping_spares_the_main_process(trees, tmp_path):
-    key = trees.script(f"sleep 300 & setsid sleep 300 & echo $! > {tmp_path}/pid; while :; do wait; sleep 0.02; done")
+    os.mkfifo(tmp_path / "never")
+    key = trees.script(f"sleep 300 & setsid sleep 300 & echo $! > {tmp_path}/pid; read line <> {tmp_path}/never")
     left = int(await written(tmp_path / "pid"))
     trees.link.sweep(key)
     swept = await trees.event(key, Swept)

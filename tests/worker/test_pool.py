@@ -1,0 +1,107 @@
+"""Which warm process does the next attempt, and which has too much waiting; none is really started."""
+
+import json
+import os
+from typing import Any
+
+import pytest
+from tests.worker.test_parts import Owner, order
+
+from rota.core.model import PythonTask
+from rota.worker.attempt import Attempt
+from rota.worker.executors.places import Place
+from rota.worker.executors.pool import RunnerPool
+from rota.worker.executors.runner_process import DEEP, RunnerProcess
+from rota.worker.folders import Folders
+from rota.worker.pipes import Gate
+from rota.worker.settings import WorkerSettings
+
+HERE = Place("python3", "/", None)
+ELSEWHERE = Place("python3", "/tmp", None)
+
+
+class Link:
+    """Remembers what the keeper is asked for."""
+
+    def __init__(self) -> None:
+        self.ended: list[int] = []
+        self.spawned = 0
+
+    def spawn(self, order: Any, descriptors: list[int], listener: Any) -> int:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self.spawned += 1
+        return self.spawned
+
+    def end(self, key: int, grace: float) -> None:
+        self.ended.append(key)
+
+
+@pytest.fixture
+async def pool(settings: WorkerSettings) -> Any:
+    folders = Folders(settings)
+    folders.prepare()
+    made = RunnerPool(Link(), folders, Gate(), settings)  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+def give(runner: RunnerProcess, count: int) -> None:
+    """Queue attempts for it, and let it seem to be up."""
+    runner.is_ready = True
+    for number in range(count):
+        attempt = Attempt(order(PythonTask(function="a:b"), fence=number), None, Owner(), 0.0)  # type: ignore[arg-type]
+        runner.add(attempt, b"{}")
+
+
+async def test_attempts_go_to_idle_processes_then_new_ones_then_the_emptiest(pool: RunnerPool) -> None:
+    first = pool.runner_for(HERE, 4)
+    assert first is not None
+    assert pool.runner_for(HERE, 4) is first  # it has nothing to do
+    give(first, 1)
+    second = pool.runner_for(HERE, 4)
+    assert (second is first, len(pool.runners)) == (False, 2)
+    assert second is not None
+    give(second, 2)
+    assert pool.runner_for(HERE, 4) is first
+    give(first, 3)
+    assert pool.runner_for(HERE, 4) is second
+    give(second, 2)
+    assert pool.runner_for(HERE, 4) is None  # as many as may wait, in both
+
+
+async def test_an_idle_process_of_another_place_makes_room(pool: RunnerPool) -> None:
+    first, second = pool.launch(HERE), pool.launch(HERE)
+    give(first, 1)
+    assert pool.runner_for(ELSEWHERE, 4) is None
+    assert pool._link.ended == [second.key]  # type: ignore[attr-defined]
+    pool.remove(second)
+    third = pool.runner_for(ELSEWHERE, 4)
+    assert third is not None
+    assert third.place == ELSEWHERE
+
+
+async def test_only_far_more_of_the_same_place_is_overfull(pool: RunnerPool) -> None:
+    low, full = pool.launch(HERE), pool.launch(HERE)
+    give(low, 1)
+    give(full, 2 * DEEP + 1)
+    assert pool.overfull(low) is None
+    give(full, 1)
+    assert (pool.overfull(low), pool.overfull(full)) == (full, None)
+    full.is_ready = False  # nobody knows yet whether it comes up
+    assert pool.overfull(low) is None
+    full.is_ready = True
+    low.is_ending = True
+    assert pool.overfull(low) is None
+
+
+async def test_what_is_answered_is_no_longer_left_and_the_next_is_slow_since_then(pool: RunnerPool) -> None:
+    runner = pool.launch(HERE)
+    give(runner, 2)
+    begun = runner.head_since
+    assert (runner.left, runner.is_slow(begun - 0.1), runner.is_slow(begun)) == (2, False, True)
+    answer = {"id": "0.r1", "begin": begun + 1.0, "end": begun + 5.0}
+    runner._theirs.send(json.dumps(answer).encode())
+    assert (runner.is_slow(begun + 4.0), runner.is_slow(begun + 5.0), runner.left) == (False, True, 1)
+    runner.next(begun + 5.0)
+    assert runner.head_since == begun + 5.0
