@@ -95,13 +95,29 @@ async def test_only_far_more_of_the_same_place_is_overfull(pool: RunnerPool) -> 
     assert pool.overfull(low) is None
 
 
-async def test_what_is_answered_is_no_longer_left_and_the_next_is_slow_since_then(pool: RunnerPool) -> None:
+def answer(runner: RunnerProcess, end: float) -> None:
+    """What the process would say."""
+    runner._theirs.send(json.dumps({"id": "0.r1", "begin": end - 1.0, "end": end}).encode())
+
+
+async def test_a_process_is_slow_since_its_last_answer(pool: RunnerPool) -> None:
+    pool.on_answer = lambda runner, told: runner.next(told.end)
+    runner = pool.launch(HERE)
+    give(runner, DEEP + 3)
+    begun = runner.head_since
+    assert (runner.is_slow(begun - 0.1), runner.is_slow(begun)) == (False, True)
+    answer(runner, begun + 5.0)
+    assert (runner.is_slow(begun + 4.0), runner.is_slow(begun + 5.0)) == (False, True)
+    assert (runner.left, len(runner.queue)) == (DEEP + 2, DEEP + 3)  # those of short ones are handled together
+    runner.receive()
+    assert (runner.left, len(runner.queue), runner.head_since) == (DEEP + 2, DEEP + 2, begun + 5.0)
+
+
+async def test_answers_that_are_read_to_see_whether_it_is_slow_are_handled(pool: RunnerPool) -> None:
+    pool.on_answer = lambda runner, told: runner.next(told.end)
     runner = pool.launch(HERE)
     give(runner, 2)
-    begun = runner.head_since
-    assert (runner.left, runner.is_slow(begun - 0.1), runner.is_slow(begun)) == (2, False, True)
-    answer = {"id": "0.r1", "begin": begun + 1.0, "end": begun + 5.0}
-    runner._theirs.send(json.dumps(answer).encode())
-    assert (runner.is_slow(begun + 4.0), runner.is_slow(begun + 5.0), runner.left) == (False, True, 1)
-    runner.next(begun + 5.0)
-    assert runner.head_since == begun + 5.0
+    answer(runner, runner.head_since + 1.0)
+    answer(runner, runner.head_since + 2.0)
+    assert not runner.is_slow(runner.head_since)
+    assert (runner.left, len(runner.queue)) == (0, 0)

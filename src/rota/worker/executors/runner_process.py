@@ -177,8 +177,9 @@ class RunnerProcess:
             self.receive()
             return
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._ours)
-        self._paused = loop.call_later(_PAUSE, self.listen)
+        if self._paused is None:
+            loop.remove_reader(self._ours)
+            self._paused = loop.call_later(_PAUSE, self.listen)
         if self._later is None:
             self._later = loop.call_later(_TOGETHER, self.receive)
 
@@ -197,8 +198,13 @@ class RunnerProcess:
 
     def is_slow(self, since: float) -> bool:
         """Whether what it does now has been going on at least since then."""
-        self._read_answers()
-        return self.left > 0 and max(self._answers[-1].end if self._answers else self.head_since, self._woken) <= since
+        if self._busy_since <= since and self.left:
+            self._look()
+        return self._busy_since <= since and self.left > 0
+
+    @property
+    def _busy_since(self) -> float:
+        return max(self._answers[-1].end if self._answers else self.head_since, self._woken)
 
     def drain(self) -> None:
         """Take the output that is in the pipes now; while the process waits, all of it is the head's."""
