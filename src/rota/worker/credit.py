@@ -41,6 +41,7 @@ class Credit:
         known = self._short_until.get(kind, 0.0) > now
         if not known:
             self._short_until[kind] = now + SHORT_SECONDS
+            self.note_long(kind)  # whether there is enough again is tried with no more than there are slots
         return not known
 
     def note_returned(self) -> None:

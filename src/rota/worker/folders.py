@@ -91,7 +91,7 @@ class Folders:
         try:
             path.rmdir()
         except OSError:  # it holds files
-            with contextlib.suppress(FileExistsError):
+            with contextlib.suppress(OSError):  # only the short name is missing
                 (self.out / str(fence)).symlink_to(path.name)
 
 

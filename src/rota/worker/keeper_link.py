@@ -5,6 +5,7 @@ and keeper die together, the next start finds the remains by their mark and kill
 """
 
 import asyncio
+import errno
 import json
 import os
 import secrets
@@ -31,6 +32,7 @@ from rota.worker.processes import (
     marked_processes,
     send_signal,
 )
+from rota.worker.shortage import is_shortage
 
 _START_PATIENCE = 20.0
 _RECEIVE = 256 * 1024
@@ -265,10 +267,9 @@ class KeeperLink:
                 socket.send_fds(self._socket, [BY_FILE], [memory, *descriptors])
             finally:
                 os.close(memory)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True  # the keeper is gone; `_receive` sees it and tells everybody
+        except OSError as error:
+            # Otherwise the keeper is gone; `_receive` sees it and tells everybody.
+            return not (is_shortage(error.errno) or error.errno in (errno.ENOBUFS, errno.ETOOMANYREFS))
         return True
 
     def _receive(self) -> None:

@@ -41,7 +41,7 @@ class Ripening:
                 self._timer = asyncio.get_running_loop().call_later(attempt.begun - ripe, self._look)
                 return
             self._attempts.popleft()
-            if not attempt.is_over:
+            if not attempt.is_over and attempt.begun is not None:  # it may have been taken back, to begin anew
                 self._on_ripe(attempt)
 
 

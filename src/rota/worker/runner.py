@@ -164,9 +164,10 @@ class Runner:
             outcome = {"failure": "exception", "error": self._in_one_line(error)}
         self._flush()
         sweep = self._has_children()
-        after = self.used = Usage()
+        waits = self._unread(1) > 0 or self._unread(2) > 0
+        after = self.used = Usage()  # after the look at the pipes: what is read later is not this attempt's
         sweep |= after.child_faults != before.child_faults
-        waits = sweep or self._unread(1) > 0 or self._unread(2) > 0
+        waits |= sweep
         self._settle_out()
         # By hand: of most attempts there is nothing else to be said, and json.dumps would take a tenth of their time.
         answer = (

@@ -7,7 +7,7 @@ for a while: a machine that fails whatever it is given, at once, would otherwise
 import errno
 from typing import Final
 
-SHORT_SECONDS: Final = 5.0  # between two looks, each of which is an attempt, at whether there is enough again
+SHORT_SECONDS: Final = 5.0  # before attempts of the kind are tried again
 
 _SHORTAGES: Final = frozenset(
     {

@@ -79,12 +79,16 @@ class PythonExecutor:
 
     def ripen(self, attempt: Attempt) -> None:
         """It is not short: let nobody wait behind it, follow its time-out."""
-        self._seconds = max(self._seconds, 0.05)
         runner = self._at.get(attempt)
-        if runner is None or runner.head is not attempt:
+        if runner is None:
             return
-        self._arm(runner, attempt)
+        runner.receive()
+        if runner.head is not attempt or attempt.is_over:
+            return
+        self._seconds = max(self._seconds, 0.05)
         self._requeue(runner.take_back())
+        if runner.head is attempt:
+            self._arm(runner, attempt)
         self._dispatch()
 
     def withdraw(self, attempt: Attempt) -> bool:
@@ -218,6 +222,7 @@ class PythonExecutor:
         """Put back in front, in order, what never began."""
         for attempt in reversed(list(attempts)):
             self._at.pop(attempt, None)
+            attempt.begun = attempt.started = None  # should it have been said too early
             self._backlog.appendleft(attempt)
 
     # ── what processes say ───────────────────────────────────────────────────────────────────────────────
@@ -253,10 +258,11 @@ class PythonExecutor:
     def _finish(self, runner: RunnerProcess, answer: Answer) -> None:
         """The head is over; the next one begins."""
         attempt = runner.queue[0]
-        runner.next(answer.end)
+        runner.next(time.monotonic() if answer.wait else answer.end)  # it stood still until now
         self._at.pop(attempt, None)
         runner.done += 1
-        self._seconds += _WEIGHT * (_took(answer) - self._seconds)
+        if answer.errno is None:
+            self._seconds += _WEIGHT * (_took(answer) - self._seconds)
         if attempt.order.continue_for:
             self._link.extend(runner.key, 0.0)
         if runner.is_armed:

@@ -38,10 +38,10 @@ class Requests:
             for text in some:
                 tokens += TOKEN.pack(end, len(text))
                 end += len(text)
-            self._write(b"".join(some))
             try:
+                self._write(b"".join(some))
                 os.write(self._tokens, tokens)
-            except BlockingIOError:
+            except OSError:  # the pipe is full, or memory is short
                 break
             self._end = end
             taken += len(some)

@@ -152,7 +152,10 @@ class RunnerProcess:
 
     def take_back(self) -> list[Attempt]:
         """Take what the process has not begun out of its queue: it will never run there."""
-        return self._drop(self._requests.take_back())
+        taken = self._drop(self._requests.take_back())
+        if not self.queue:
+            self._requests.rewind()
+        return taken
 
     def next(self, since: float) -> None:
         """The head is over since then."""
@@ -173,7 +176,7 @@ class RunnerProcess:
         self._read_answers()
         if not self._waits and self.left <= DEEP:
             self.on_low(self)
-        if self._waits or self.left <= DEEP:
+        if self._waits or self.left <= DEEP or self.queue[0].begun is not None:  # it may look slow and be over
             self.receive()
             return
         loop = asyncio.get_running_loop()
