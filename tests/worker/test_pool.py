@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.worker.test_parts import Owner, order
@@ -13,6 +13,8 @@ from rota.worker.executors.places import Place
 from rota.worker.executors.pool import RunnerPool
 from rota.worker.executors.runner_process import DEEP, RunnerProcess
 from rota.worker.folders import Folders
+from rota.worker.keeper_link import KeeperLink
+from rota.worker.output import Capture
 from rota.worker.pipes import Gate
 from rota.worker.settings import WorkerSettings
 
@@ -38,10 +40,15 @@ class Link:
 
 
 @pytest.fixture
-async def pool(settings: WorkerSettings) -> Any:
+def link() -> Link:
+    return Link()
+
+
+@pytest.fixture
+async def pool(settings: WorkerSettings, link: Link) -> Any:
     folders = Folders(settings)
     folders.prepare()
-    made = RunnerPool(Link(), folders, Gate(), settings)  # type: ignore[arg-type]
+    made = RunnerPool(cast(KeeperLink, link), folders, Gate(), settings)
     yield made
     made.close()
 
@@ -50,7 +57,8 @@ def give(runner: RunnerProcess, count: int) -> None:
     """Queue attempts for it, and let it seem to be up."""
     runner.is_ready = True
     for number in range(count):
-        attempt = Attempt(order(PythonTask(function="a:b"), fence=number), None, Owner(), 0.0)  # type: ignore[arg-type]
+        task = order(PythonTask(function="a:b"), fence=number)
+        attempt = Attempt(task, cast(Capture, None), Owner(), 0.0)  # it prints nothing
         runner.add(attempt, b"{}")
 
 
@@ -70,11 +78,11 @@ async def test_attempts_go_to_idle_processes_then_new_ones_then_the_emptiest(poo
     assert pool.runner_for(HERE, 4) is None  # as many as may wait, in both
 
 
-async def test_an_idle_process_of_another_place_makes_room(pool: RunnerPool) -> None:
+async def test_an_idle_process_of_another_place_makes_room(pool: RunnerPool, link: Link) -> None:
     first, second = pool.launch(HERE), pool.launch(HERE)
     give(first, 1)
     assert pool.runner_for(ELSEWHERE, 4) is None
-    assert pool._link.ended == [second.key]  # type: ignore[attr-defined]
+    assert link.ended == [second.key]
     pool.remove(second)
     third = pool.runner_for(ELSEWHERE, 4)
     assert third is not None
@@ -121,3 +129,15 @@ async def test_answers_that_are_read_to_see_whether_it_is_slow_are_handled(pool:
     answer(runner, runner.head_since + 2.0)
     assert not runner.is_slow(runner.head_since)
     assert (runner.left, len(runner.queue)) == (0, 0)
+
+
+async def test_a_process_whose_requests_were_all_taken_back_has_room_again(pool: RunnerPool) -> None:
+    """However often: the memory for its requests begins anew."""
+    runner = pool.launch(HERE)
+    for _ in range(3):
+        for number in range(2):
+            task = order(PythonTask(function="a:b"), fence=number)
+            runner.add(Attempt(task, cast(Capture, None), Owner(), 0.0), b"x" * 4_500_000)
+        assert runner.send() == []
+        assert len(runner.take_back()) == 2
+        assert not runner.queue
