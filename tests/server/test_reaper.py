@@ -286,6 +286,53 @@ async def test_an_attempt_seen_once_without_its_order_may_be_on_its_way(world: W
     assert (await world.run(run.id)).losses == 0
 
 
+@pytest.mark.parametrize("reconnects", [False, True])
+async def test_an_end_that_the_store_has_lost_again_is_found(world: World, reconnects: bool) -> None:
+    """A fail-over may lose what was committed a moment ago; the worker has thrown away its report by then."""
+    worker = await world.worker(distant=True)
+    run, order = await running(world, worker)
+    if reconnects:
+        await worker.vanish()
+        worker = await world.worker(distant=True, held=(Held(run_id=run.id, attempt=1, fence=order.fence),))
+    record = world.store.runs.record
+
+    async def commit_that_is_lost(changes, *_):
+        return {change.run.id for change in changes}
+
+    world.store.runs.record = commit_that_is_lost
+    await worker.finish(order)
+    world.store.runs.record = record
+    assert (await world.run(run.id)).state is RunState.RUNNING
+    for _ in range(16):
+        await say_something(worker)
+        await tick_through(world, 1)
+    after = await world.run(run.id)
+    assert (after.state, after.losses) == (RunState.QUEUED, 1)
+
+
+async def test_what_many_workers_run_is_looked_at_in_turn_and_left_alone(world: World) -> None:
+    asked: list[list[str]] = []
+    look = world.store.held.running
+
+    async def noted(names):
+        asked.append(names)
+        return await look(names)
+
+    world.store.held.running = noted
+    names = [f"w{number:03}" for number in range(120)]
+    workers = [await world.worker(name, distant=True) for name in names]
+    run, _ = await running(world, workers[0])
+    for _ in range(60):
+        for worker in workers:
+            await worker.channel.send(Heartbeat(sent=0.0))
+        await breathe()
+        await tick_through(world, 1)
+    assert [len(some) for some in asked[:7]] == [50, 50, 50, 50, 20, 20, 0]
+    assert [name for some in asked[0:6:2] for name in some] == names
+    assert asked[0] == asked[1] == asked[7]
+    assert (await world.run(run.id)).state is RunState.RUNNING
+
+
 async def test_end_that_was_asked_for_at_another_server_is_asked_for_here(world: World) -> None:
     worker = await world.worker()
     run, order = await running(world, worker)

@@ -377,6 +377,7 @@ async def exercise(store: Store, number: int) -> None:
     await store.runs.get([run.id for run in held])
     await store.runs.late(NOON, 10)
     await store.held.starting(NOON, 10)
+    await store.held.running(["w1"])
     await store.held.asked()
     await store.alerts.pending(NOON, 10)
     await store.runs.prune(after(-5000), 100)

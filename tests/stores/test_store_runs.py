@@ -581,5 +581,10 @@ async def test_what_was_given_away_long_ago_and_never_heard_of(store: Store) -> 
     assert await store.held.starting(held.ready_at, 10) == []
     assert await store.held.starting(held.ready_at + timedelta(seconds=1), 10) == [held]
     running = replace(held, state=RunState.RUNNING, started=NOON, version=held.version + 1)
+    assert await store.held.running(["w1"]) == []
     await store.runs.record([RunChange(run=running)], [], [])
     assert await store.held.starting(after(3600), 10) == []
+    assert await store.held.running(["w0", "w1"]) == [running]
+    assert await store.held.running(["w2"]) == await store.held.running([]) == []
+    await store.runs.record([RunChange(run=finished(running))], [], [])
+    assert await store.held.running(["w1"]) == []

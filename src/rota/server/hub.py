@@ -93,9 +93,8 @@ class Hub:
         return (run.id, run.fence) in self._holders
 
     def session_of(self, run: Run) -> WorkerSession | None:
-        """The open session that the run's current attempt was assigned in, when that is one of this server."""
-        session = self._sessions.get(run.current.worker) if run.current else None
-        return session if session is not None and run.session == session.worker.session else None
+        """The present session of the worker that the run's current attempt was given to, when it is of this server."""
+        return self._sessions.get(run.current.worker) if run.current else None
 
     async def serve(self, channel: ServerChannel, identity: Identity | None = None) -> None:
         """Serve one worker's channel until it ends; `identity` is what its token says of it."""

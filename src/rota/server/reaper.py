@@ -36,7 +36,8 @@ RECONNECT_SECONDS: Final = 10.0
 could not before, and what they finished meanwhile waits in their spools."""
 
 _ORPHANS: Final = 100
-_UNORDERED: Final = 500
+_UNHELD: Final = 500
+_WORKERS: Final = 50  # whose running attempts are looked at together
 
 
 class Reaper(Loop):
@@ -54,7 +55,9 @@ class Reaper(Loop):
         self._expected = now
         self._judges_from = now
         self._buries_from = now + RECONNECT_SECONDS
-        self._unordered: set[AttemptKey] = set()
+        self._unheld: set[AttemptKey] = set()
+        self._once_more: list[str] = []
+        self._last = ""
         self._strangers: set[tuple[str, int]] = set()
 
     def look_now(self) -> None:
@@ -76,7 +79,7 @@ class Reaper(Loop):
             if now >= self._buries_from:
                 await self._bury_orphans()
             await self._ask_again()
-            await self._find_unordered()
+            await self._find_unheld()
             await self._find_strangers()
         await self._note_who_is_here(now)
         rest = REST if any(not session.channel.is_local for session in self._hub.all_sessions()) else ALONE_REST
@@ -138,25 +141,38 @@ class Reaper(Loop):
             if self._hub.holds(run):
                 await (self._hub.cancel(run) if run.cancel is not None else self._hub.revoke(run))
 
-    async def _find_unordered(self) -> None:
-        """Attempts on record as given to a worker of ours that it was never told of.
+    async def _find_unheld(self) -> None:
+        """Attempts on record as with a worker of ours that has them no more, or never did.
 
-        That is so when the commit was done and its answer lost. Seen at two looks, so it is not just being sent.
+        Of one that is starting the commit was done and its answer lost: the worker was never told. One that is running
+        has ended, was acknowledged, and the store has lost that since, in a fail-over: nobody will say it again.
+        Seen at two looks, so it is not just being sent or recorded.
         """
         before = self._clock.now() - timedelta(seconds=SILENCE_SECONDS)
+        running = await self._store.held.running(self._next_workers())
         seen: set[AttemptKey] = set()
-        for run in await self._store.held.starting(before, _UNORDERED):
+        for run in (*await self._store.held.starting(before, _UNHELD), *running):
             session = self._hub.session_of(run)
             if session is None or self._hub.holds(run):
                 continue
             seen.add((run.id, run.fence))
-            if (run.id, run.fence) in self._unordered:
+            if (run.id, run.fence) in self._unheld:
                 held = Held(run_id=run.id, attempt=run.attempt, fence=run.fence)
                 guard = LossGuard(sessions={session.worker.name: session.worker.session})
                 session.given_up.add((run.id, run.fence))  # an order that is just being made stays here
                 with contextlib.suppress(Fenced):
                     await self._recorder.lose([held], guard)
-        self._unordered = seen
+        self._unheld = seen
+
+    def _next_workers(self) -> list[str]:
+        """Whose running attempts are looked at now: a few workers at a time, each twice in a row."""
+        if self._once_more:
+            again, self._once_more = self._once_more, []
+            return again
+        names = [session.worker.name for session in self._hub.all_sessions()]
+        self._once_more = [name for name in names if name > self._last][:_WORKERS]
+        self._last = self._once_more[-1] if self._once_more else ""
+        return self._once_more
 
     async def _find_strangers(self) -> None:
         """Sessions on record as ours that we do not have, at two looks: so they are not just being opened."""

@@ -19,5 +19,8 @@ class Held(Protocol):
     async def starting(self, before: datetime, limit: int) -> list[Run]:
         """Those in `starting` with `ready_at` < before, oldest first: long since given away and not heard of."""
 
+    async def running(self, workers: Sequence[str]) -> list[Run]:
+        """Those in `running` of these workers, in order of due."""
+
     async def asked(self) -> list[Run]:
         """Those whose end somebody asked for (`cancel`), or that somebody asked back (`withdrawn`), in order of due."""

@@ -30,6 +30,10 @@ class PostgresHeld:
         """Those in `starting` with `ready_at` < before, oldest first."""
         return await self._runs("starting", to_micros(before), limit)
 
+    async def running(self, workers: Sequence[str]) -> list[Run]:
+        """Those in `running` of these workers."""
+        return await self._runs("running", list(workers))
+
     async def asked(self) -> list[Run]:
         """Those whose end somebody asked for, or that somebody asked back."""
         return await self._runs("asked")

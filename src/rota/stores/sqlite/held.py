@@ -7,6 +7,7 @@ from typing import Any, Final
 from rota.core.model import Run
 from rota.stores.rows import run_from_row, to_micros
 from rota.stores.sqlite.connection import Database
+from rota.stores.sqlite.parameters import ids_json
 from rota.stores.sqlite.queries import load
 
 SQL: Final = load("held.sql")
@@ -29,6 +30,10 @@ class SqliteHeld:
     async def starting(self, before: datetime, limit: int) -> list[Run]:
         """Those in `starting` with `ready_at` < before, oldest first."""
         return await self._runs("starting", to_micros(before), limit)
+
+    async def running(self, workers: Sequence[str]) -> list[Run]:
+        """Those in `running` of these workers."""
+        return await self._runs("running", ids_json(workers))
 
     async def asked(self) -> list[Run]:
         """Those whose end somebody asked for, or that somebody asked back."""

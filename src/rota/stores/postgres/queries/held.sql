@@ -7,5 +7,8 @@ SELECT * FROM runs_hot_1 WHERE state <> 'queued' ORDER BY due, id;
 -- name: starting
 SELECT * FROM runs_hot_1 WHERE state = 'starting' AND ready_at < $1 ORDER BY ready_at, id LIMIT $2;
 
+-- name: running
+SELECT * FROM runs_hot_1 WHERE worker = ANY ($1::text[]) AND state <> 'queued' AND state = 'running' ORDER BY due, id;
+
 -- name: asked
 SELECT * FROM runs_hot_1 WHERE (cancel IS NOT NULL OR withdrawn IS NOT NULL) AND state <> 'queued' ORDER BY due, id;
