@@ -3,12 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from tests.core.builders import NOON
 from tests.server.world import World, open_world
 
-from rota.core.model import RunId, RunState
+from rota.core.model import Condition, RunId, RunState, Server
 from rota.events import HistoryPruned
 from rota.server import pruner
 from rota.server.pruner import REST, SOON, Pruner
+from rota.wire.messages import Goodbye
 
 
 @pytest.fixture
@@ -75,3 +77,27 @@ async def test_it_comes_back_soon_while_there_is_more(world: World, monkeypatch:
     assert await pruning.tick() == SOON
     assert await pruning.tick() == REST
     assert await world.runs() == []
+
+
+async def test_what_is_said_of_machines_that_are_gone_is_cleared(world: World) -> None:
+    """Whoever would say that it is right again does not come back."""
+    for name in ("here", "gone"):
+        row = Server(id=name, name=name, url="", version="0", started=NOON, renewed=NOON, lease_until=NOON)
+        await world.store.leases.join(row, 4.0)
+        await world.worker(name, distant=True)
+    about = ("server-clock", "tzdata", "secret-key", "worker-clock", "worker-twin")
+    told = [f"{what}/{name}" for what in about for name in ("here", "gone", "never")] + ["store-clock", "clock"]
+    for key in told:
+        await world.store.alerts.raise_condition(Condition(key=key, detail="it is wrong", since=NOON))
+    await world.workers[1].channel.send(Goodbye())
+    await world.workers[1].vanish()
+    await make_pruner(world).tick()
+    assert await conditions(world) == sorted(key for key in told if "/never" not in key), "gone for no time yet"
+    world.clock.advance(minutes=61)
+    await world.store.leases.renew("here", 4.0)
+    await make_pruner(world).tick()
+    assert await conditions(world) == sorted(key for key in told if "/" not in key or "/here" in key)
+
+
+async def conditions(world: World) -> list[str]:
+    return sorted(condition.key for condition in await world.store.alerts.conditions())

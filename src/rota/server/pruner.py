@@ -1,6 +1,9 @@
-"""The pruner: deletes history and output by age, in small steps, and joins the small chunks of ended output."""
+"""The pruner: deletes history and output by age, in small steps, and joins the small chunks of ended output.
 
-from collections.abc import Callable
+It also clears what stands about machines that are gone: who would say that it is right again does not come back.
+"""
+
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -8,6 +11,7 @@ from rota.clock import Clock
 from rota.core.model import RunId
 from rota.events import Emit, HistoryPruned
 from rota.loop import Loop
+from rota.server.conditions import Conditions
 from rota.store.bundle import Store
 
 STEP: Final = 500
@@ -15,6 +19,9 @@ MERGED_AT_ONCE: Final = 50
 REST: Final = timedelta(minutes=10)
 SOON: Final = timedelta(seconds=1)
 NOTICES_KEPT: Final = timedelta(days=90)
+GONE: Final = timedelta(hours=1)  # for so long a machine has been away of which nothing is said any more
+ABOUT_SERVERS: Final = ("server-clock", "tzdata", "secret-key")
+ABOUT_WORKERS: Final = ("worker-clock", "worker-twin")
 
 
 class Pruner(Loop):
@@ -33,6 +40,7 @@ class Pruner(Loop):
         super().__init__(emit)
         self._leads = leads  # whether retention is this server's duty
         self._store = store
+        self._conditions = Conditions(store.alerts, clock, emit)
         self._clock = clock
         self._history = history
         self._logs = logs
@@ -72,4 +80,28 @@ class Pruner(Loop):
             if keep.logs is not None:
                 chunks += await self._store.output.prune(now - timedelta(seconds=keep.logs), STEP, job=job.id)
         await self._store.alerts.prune(now - NOTICES_KEPT)
+        await self._forget_machines()
         return runs, chunks
+
+    async def _forget_machines(self) -> None:
+        """Clear the conditions of servers and workers that have been gone for long."""
+        told = [condition.key for condition in await self._store.alerts.conditions()]
+        of_servers = {key: key.partition("/")[2] for key in told if key.partition("/")[0] in ABOUT_SERVERS}
+        of_workers = {key: key.partition("/")[2] for key in told if key.partition("/")[0] in ABOUT_WORKERS}
+        servers = await self._servers() if of_servers else set()
+        workers = await self._workers(of_workers.values()) if of_workers else set()
+        gone = [key for key, name in of_servers.items() if name not in servers]
+        gone += [key for key, name in of_workers.items() if name not in workers]
+        for key in gone:
+            await self._conditions.clear(key)
+
+    async def _servers(self) -> set[str]:
+        """The names of the servers that are here, or were a moment ago."""
+        standing = await self._store.leases.standing()
+        return {server.name for server in standing.servers if server.lease_until > standing.now - GONE}
+
+    async def _workers(self, names: Iterable[str]) -> set[str]:
+        """Those of these workers that are here, or were a moment ago."""
+        since = self._clock.now() - GONE
+        workers = await self._store.sessions.get(sorted(names))
+        return {worker.name for worker in workers if worker.settled is None or worker.settled > since}
