@@ -10,7 +10,8 @@ from tests.server.world import ScriptedWorker, World, breathe, open_world
 
 from rota.core.errors import StoreUnavailable
 from rota.core.lease import GRACE_SECONDS, LEASE_SECONDS, SILENCE_SECONDS
-from rota.core.model import Reason, Run, RunState, Server
+from rota.core.model import AttemptState, Reason, Run, RunState, Server
+from rota.core.run_state import Finish, advance
 from rota.events import WorkerLost
 from rota.server.reaper import NOTE_SECONDS, PAUSE_SECONDS, RECONNECT_SECONDS, Reaper
 from rota.store.jobs import RunChange
@@ -121,6 +122,20 @@ async def test_worker_that_has_connected_elsewhere_is_left_alone(world: World) -
     await moved_to_s2(world, 100.0)
     await tick_through(world, SILENCE_SECONDS + 1)
     assert (await world.run(run.id)).state is RunState.RUNNING
+    assert world.hub.all_sessions() == []
+
+
+async def test_worker_that_has_ended_elsewhere_what_it_took_with_it_is_not_called_lost(world: World) -> None:
+    worker = await world.worker(distant=True)
+    run, _ = await running(world, worker)
+    await worker.vanish()
+    await moved_to_s2(world, 100.0)
+    over = replace(run.current, state=AttemptState.SUCCEEDED, finished=NOON)
+    finish = Finish(state=RunState.SUCCEEDED, attempt=over, at=NOON)
+    await world.store.runs.record([RunChange(run=advance(run, finish))], [], [])
+    await tick_through(world, SILENCE_SECONDS + 1)
+    assert (await world.run(run.id)).state is RunState.SUCCEEDED
+    assert not [event for event in world.events if isinstance(event, WorkerLost)]
     assert world.hub.all_sessions() == []
 
 

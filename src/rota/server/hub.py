@@ -48,8 +48,8 @@ class Reports(Protocol):
     async def take(self, session: WorkerSession, message: FromWorker) -> None:
         """A message of a worker."""
 
-    async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
-        """These attempts are lost; raises Fenced when somebody else judges them."""
+    async def lose(self, held: Sequence[Held], guard: LossGuard) -> int:
+        """These attempts are lost; raises Fenced when somebody else judges them. Returns how many were."""
 
     async def give_back(self, held: Sequence[Held], why: str, guard: LossGuard) -> None:
         """These attempts never started; raises Fenced when somebody else judges them."""

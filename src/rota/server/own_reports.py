@@ -23,8 +23,8 @@ class Recording(Protocol):
     async def take(self, session: WorkerSession, message: FromWorker) -> None:
         """A message of a worker."""
 
-    async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
-        """These attempts are lost; raises Fenced when somebody else judges them."""
+    async def lose(self, held: Sequence[Held], guard: LossGuard) -> int:
+        """These attempts are lost; raises Fenced when somebody else judges them. Returns how many were."""
 
     async def give_back(self, held: Sequence[Held], why: str, guard: LossGuard) -> None:
         """These attempts never started; raises Fenced when somebody else judges them."""
@@ -46,9 +46,9 @@ class OwnReports:
             message = await self._own_output(session, message)
         await self._recording.take(session, message)
 
-    async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
-        """These attempts are lost; raises Fenced when somebody else judges them."""
-        await self._recording.lose(held, guard)
+    async def lose(self, held: Sequence[Held], guard: LossGuard) -> int:
+        """These attempts are lost; raises Fenced when somebody else judges them. Returns how many were."""
+        return await self._recording.lose(held, guard)
 
     async def give_back(self, held: Sequence[Held], why: str, guard: LossGuard) -> None:
         """These attempts never started; raises Fenced when somebody else judges them."""

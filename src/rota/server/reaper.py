@@ -97,9 +97,10 @@ class Reaper(Loop):
         try:
             if overdue:
                 await session.cut_off()
-                await self._recorder.lose(overdue, LossGuard(sessions={worker.name: worker.session}))
+                lost = await self._recorder.lose(overdue, LossGuard(sessions={worker.name: worker.session}))
                 self._hub.let_go([(held.run_id, held.fence) for held in overdue])
-                self._emit(WorkerLost(worker=worker.name, session=worker.session, lost=len(overdue)))
+                if lost:  # else the worker is elsewhere, and has ended what it took with it
+                    self._emit(WorkerLost(worker=worker.name, session=worker.session, lost=lost))
             if session.is_silent(now) and not session.held:
                 await self._store.sessions.settle(worker.name, worker.session, self._clock.now())
                 self._hub.forget(session)

@@ -100,10 +100,15 @@ class Recorder(Loop):
         self._at_once = min(BATCH, 2 * len(some)) if self._taken else BATCH
         return NO_REST
 
-    async def lose(self, held: Sequence[Held], guard: LossGuard) -> None:
-        """These attempts are gone with their worker; raises Fenced when somebody else judges them."""
-        if held:
-            await self._commit([WasLost(run_id=RunId(one.run_id), fence=one.fence) for one in held], guard)
+    async def lose(self, held: Sequence[Held], guard: LossGuard) -> int:
+        """These attempts are gone with their worker; raises Fenced when somebody else judges them.
+
+        Returns how many were lost by that: the others had ended already, and nothing is known of them any more here.
+        """
+        if not held:
+            return 0
+        done = await self._commit([WasLost(run_id=RunId(one.run_id), fence=one.fence) for one in held], guard)
+        return len(held) - len(done.refused)
 
     async def give_back(self, held: Sequence[Held], why: str, guard: LossGuard) -> None:
         """These attempts never started; raises Fenced when somebody else judges them."""
