@@ -235,6 +235,43 @@ def test_worker_that_does_not_know_how_it_ended_has_lost_it() -> None:
     assert after_end(make_held(), ended(AttemptState.LOST)).losses == 1
 
 
+def stopped(run: Run, **spec: Any) -> Run:
+    told = ended(AttemptState.LOST, failure=retry.STOPPED, error="its worker was stopped", signal=9)
+    return after_end(run, told, **spec)
+
+
+def test_attempt_whose_worker_was_stopped_does_not_count_as_lost() -> None:
+    """However often: nobody wonders what became of it."""
+    run = stopped(make_held(RunState.RUNNING, losses=retry.LOST_CAP - 1))
+    assert (run.state, run.losses, run.failures) == (RunState.QUEUED, retry.LOST_CAP - 1, 0)
+    assert (run.attempts[-1].state, run.attempts[-1].error) == (AttemptState.LOST, "its worker was stopped")
+    assert (run.attempts[-1].signal, run.attempts[-1].finished) == (9, later(5))
+    assert run.reason is not None
+    assert run.reason.code == "WORKER_STOPPED"
+
+
+def test_at_most_once_whose_worker_was_stopped_has_failed() -> None:
+    """It was ended, and that is known; it is not started again all the same."""
+    run = stopped(make_held(RunState.RUNNING), delivery=Delivery.AT_MOST_ONCE)
+    assert (run.state, run.losses) == (RunState.FAILED, 0)
+    assert run.reason is not None
+    assert explain(run.reason) == "its worker was stopped"
+
+
+def test_what_the_worker_says_of_a_lost_attempt_is_kept() -> None:
+    run = after_end(make_held(RunState.RUNNING), ended(AttemptState.LOST, error="the keeper process died"))
+    assert (run.losses, run.attempts[-1].error) == (1, "the keeper process died")
+
+
+def test_a_run_has_started_with_its_first_attempt() -> None:
+    """Also when that was over before anybody had said that it began."""
+    run = after_end(make_held(RunState.STARTING), ended(AttemptState.FAILED), retry=RetryPolicy(tries=2))
+    assert (run.state, run.started) == (RunState.QUEUED, later(1))
+    again = advance(run, Assign(attempt=make_attempt(2, fence=9, created=later(60)), session=1))
+    over = ended(AttemptState.SUCCEEDED, started=later(61), finished=later(62))
+    assert after_end(again, over).started == later(1)
+
+
 def test_returned_attempt_leaves_no_trace_and_waits() -> None:
     run = advance(make_held(RunState.STARTING), on_returned(make_held(RunState.STARTING), "its runner died", later(3)))
     assert (run.state, run.attempts, run.failures, run.losses) == (RunState.QUEUED, (), 0, 0)

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from tests.worker.fake_server import FakeServer, written
 
 from rota.core.model import HttpTask, PythonTask
+from rota.core.retry import STOPPED
 from rota.wire.messages import Cancel, Drain, Goodbye, Permit, Ready, Returned, Revoke, Started
 from rota.worker import outbox
 
@@ -130,7 +131,9 @@ async def test_drain_lets_work_finish_ends_the_rest_and_says_goodbye(server):
     await server.assign(quick, slow)
     await server.channel.send(Drain(grace=0.8))
     assert (await server.finished(quick)).outcome == "succeeded"
-    assert (await server.finished(slow)).outcome == "lost"
+    ended = await server.finished(slow)
+    assert (ended.outcome, ended.failure, ended.signal) == ("lost", STOPPED, 9)
+    assert ended.error == "its worker was stopped before it had ended"
     await server.until(lambda: any(isinstance(one, Goodbye) for one in server.reports))
     async with asyncio.timeout(5):
         await server.running

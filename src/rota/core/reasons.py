@@ -22,6 +22,7 @@ class ReasonText(msgspec.Struct, frozen=True):
 REASONS: Final[dict[str, ReasonText]] = {
     "RETRY_WAIT": ReasonText("attempt {attempt} failed ({failure}); the next try is at {at}"),
     "REQUEUED": ReasonText("attempt {attempt} was lost with worker {worker}; it is tried again"),
+    "WORKER_STOPPED": ReasonText("worker {worker} was stopped while attempt {attempt} ran; it is tried again"),
     "RETURNED": ReasonText("worker {worker} gave attempt {attempt} back before it started: {why}"),
     "NO_WORKER": ReasonText("no connected worker runs {kind} jobs", "start a worker: rota workers shows who is there"),
     "NO_ROOM": ReasonText("all {kind} slots are taken", "rota workers shows what holds them"),

@@ -30,6 +30,9 @@ FAILURE_KINDS: Final = {
 
 NEVER_RETRIED: Final = frozenset({"policy", "rejected"})
 LOST_CAP: Final = 3
+STOPPED: Final = "stopped"
+"""How a lost attempt failed whose worker was stopped in order: nobody wonders what became of it, so it does not count
+towards LOST_CAP."""
 LOST_WAIT: Final = timedelta(seconds=1)
 
 

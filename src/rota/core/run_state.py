@@ -120,6 +120,7 @@ def advance(run: Run, move: Move) -> Run:
             return replace(
                 run,
                 state=target,
+                started=run.started or (move.attempt.started if move.attempt else None),
                 attempts=past,
                 current=None,
                 session=None,
@@ -171,9 +172,14 @@ def _finished(run: Run, move: Finish, version: int) -> Run:
         withdrawn=None,
         finished=move.at,
         failures=run.failures + (move.attempt.state in _FAILED_ATTEMPTS),
-        losses=run.losses + (move.attempt.state is AttemptState.LOST),
+        losses=run.losses + _counts_as_lost(move.attempt),
         version=version,
     )
+
+
+def _counts_as_lost(attempt: Attempt) -> bool:
+    """Whether nobody knows why it was lost."""
+    return attempt.state is AttemptState.LOST and attempt.failure != retry.STOPPED
 
 
 def _target(move: Move) -> RunState:
@@ -213,18 +219,8 @@ class Ended(Value):
 def on_ended(run: Run, event: Ended, spec: JobSpec, now: datetime, rng: Random) -> Move:
     """What the end of the current attempt leads to: an end of the run, or another try."""
     if event.outcome is AttemptState.LOST:
-        return on_lost(run, spec, now)
-    attempt = replace(
-        _current(run),
-        state=event.outcome,
-        started=event.started,
-        finished=event.finished,
-        exit=event.exit,
-        signal=event.signal,
-        failure=event.failure,
-        error=event.error,
-        usage=event.usage,
-    )
+        return on_lost(run, spec, now, event)
+    attempt = _closed(_current(run), event)
     if event.outcome is AttemptState.SUCCEEDED:
         return Finish(state=RunState.SUCCEEDED, attempt=attempt, at=event.finished, result=event.result)
     if run.cancel is not None or event.outcome is AttemptState.CANCELLED:
@@ -256,28 +252,33 @@ def _failed(event: Ended, spec: JobSpec) -> dict[str, Any]:
     return {"state": RunState.FAILED, "reason": Reason(code=code, params=params)}
 
 
-def on_lost(run: Run, spec: JobSpec, now: datetime) -> Move:
-    """What becomes of a run whose worker has vanished: another attempt, or `lost`.
+def on_lost(run: Run, spec: JobSpec, now: datetime, told: Ended | None = None) -> Move:
+    """What becomes of a run whose worker has vanished, or has `told` that it lost it: another attempt, or an end.
 
     An at-most-once run that may have started is never started again; one that certainly had no permit yet
     (still `starting`) is. One that was given away ahead of its time and has not come to it never started.
     """
-    current = _current(run)
     if run.is_staged(now):
         return on_returned(run, "the worker vanished before the run was due", now)
-    attempt = replace(current, state=AttemptState.LOST, finished=now, error=f"worker {current.worker} vanished")
+    current = _current(run)
+    error = f"worker {current.worker} vanished"
+    vanished = Ended(outcome=AttemptState.LOST, started=current.started, finished=now, error=error)
+    attempt = _closed(current, told or vanished)
     if run.cancel is not None:
         return Finish(state=RunState.CANCELLED, attempt=attempt, at=now, reason=run.cancel)
     if run.state is RunState.STARTING and run.withdrawn is not None and run.withdrawn.code in SKIPS_WHEN_WITHDRAWN:
         return Settle(state=RunState.SKIPPED, at=now, reason=run.withdrawn, attempt=attempt)
-    losses = run.losses + 1
+    losses = run.losses + _counts_as_lost(attempt)
     params = {"attempt": attempt.number, "worker": attempt.worker, "losses": losses, "run": run.id}
     if spec.delivery is Delivery.AT_MOST_ONCE and run.state is RunState.RUNNING:
+        if not _counts_as_lost(attempt):
+            reason = Reason(code="FAILED", params={"error": attempt.error, "failure": attempt.failure})
+            return Finish(state=RunState.FAILED, attempt=attempt, at=now, reason=reason)
         reason = Reason(code="OUTCOME_UNKNOWN", params=params)
         return Finish(state=RunState.LOST, attempt=attempt, at=now, reason=reason)
     if losses >= retry.LOST_CAP:
         return Finish(state=RunState.LOST, attempt=attempt, at=now, reason=Reason(code="LOST", params=params))
-    reason = Reason(code="REQUEUED", params=params)
+    reason = Reason(code="REQUEUED" if _counts_as_lost(attempt) else "WORKER_STOPPED", params=params)
     ready_at = max(now + retry.LOST_WAIT, run.due)  # it may have been given away ahead of its time
     return Requeue(attempt=attempt, ready_at=ready_at, reason=reason, failures=run.failures, losses=losses)
 
@@ -301,3 +302,18 @@ def _current(run: Run) -> Attempt:
     if run.current is None:
         raise IllegalTransition(f"run {run.id} has no attempt under way")
     return run.current
+
+
+def _closed(attempt: Attempt, event: Ended) -> Attempt:
+    """The attempt at its end."""
+    return replace(
+        attempt,
+        state=event.outcome,
+        started=event.started,
+        finished=event.finished,
+        exit=event.exit,
+        signal=event.signal,
+        failure=event.failure,
+        error=event.error,
+        usage=event.usage,
+    )

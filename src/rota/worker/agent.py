@@ -36,7 +36,7 @@ from rota.worker.session import Follow, Look, Session, WorkerRefused, nowhere
 from rota.worker.settings import WorkerSettings
 from rota.worker.shortage import SHORT_SECONDS
 from rota.worker.spool import Spool
-from rota.worker.workload import SILENCED, STOPPING, Workload
+from rota.worker.workload import SILENCED, Workload
 
 __all__ = ["Agent", "Dial", "NoMoreServers", "WorkerRefused"]
 
@@ -139,14 +139,7 @@ class Agent:
 
     async def drain(self, grace: float) -> None:
         """Take nothing new, let what runs finish for `grace` seconds, end the rest, say goodbye."""
-        self._workload.draining = True
-        self._workload.give_back_waiting(STOPPING)
-        try:
-            async with asyncio.timeout(grace):
-                await self._workload.over()
-        except TimeoutError:
-            self._workload.lose(self._workload.held())
-            await self._workload.over()
+        await self._workload.drain(grace)
         await self._outbox.settled()
         if self._channel is not None:
             try:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import msgspec
 
 from rota.core.model import Usage
+from rota.core.retry import STOPPED
 from rota.wire.messages import AttemptOrder
 from rota.worker.output import Capture
 from rota.worker.shortage import is_shortage
@@ -73,7 +74,7 @@ class Attempt:
         self.begun: float | None = None  # monotonic: when it started to run
         self.started: datetime | None = None
         self.finished: datetime | None = None
-        self.stopping: str | None = None  # the outcome that was decided from outside: "cancelled" or "lost"
+        self.stopping: str | None = None  # why it is ended from outside: "cancelled", "lost" or "stopped"
         self.is_over = False
         self.prepared: Any = None  # what its executor needs to start it, made beforehand
 
@@ -104,5 +105,7 @@ class Attempt:
     def stopped(self, **facts: Any) -> Outcome:
         """The outcome of an attempt that was ended from outside."""
         if self.stopping == "lost":
-            return Outcome(outcome="lost", error="the worker stopped before the attempt had ended", **facts)
+            return silenced(**facts)
+        if self.stopping == STOPPED:
+            return Outcome(outcome="lost", failure=STOPPED, error="its worker was stopped before it had ended", **facts)
         return Outcome(outcome="cancelled", error="cancelled", **facts)

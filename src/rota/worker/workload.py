@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from rota.clock import Clock
+from rota.core.retry import STOPPED
 from rota.wire.messages import AttemptOrder, Finished, Held, Ready, Returned, Started
 from rota.worker.attempt import Attempt, Outcome, failed
 from rota.worker.credit import Credit
@@ -123,11 +124,17 @@ class Workload:
             if attempt.kind == kind and attempt.begun is not None and attempt.order.continue_for <= silence:
                 self._stop(attempt, "lost", 0.0)
 
-    async def over(self) -> None:
-        """Wait until there is no attempt."""
-        while self._attempts:
-            self._empty.clear()
-            await self._empty.wait()
+    async def drain(self, grace: float) -> None:
+        """Take nothing new, let what runs finish for `grace` seconds, end the rest."""
+        self.draining = True
+        self.give_back_waiting(STOPPING)
+        try:
+            async with asyncio.timeout(grace):
+                await self._until_empty()
+        except TimeoutError:
+            for attempt in tuple(self._attempts.values()):
+                self._stop(attempt, STOPPED, 0.0)
+            await self._until_empty()
 
     def return_blocked(self) -> None:
         """Give back what has waited for long behind attempts that do not end: another worker may have room."""
@@ -140,6 +147,12 @@ class Workload:
                 blocked.append(waiting.pop())
             for attempt in blocked:
                 attempt.give_back("no slot became free")
+
+    async def _until_empty(self) -> None:
+        """Wait until there is no attempt."""
+        while self._attempts:
+            self._empty.clear()
+            await self._empty.wait()
 
     def _stop(self, attempt: Attempt, outcome: str, grace: float) -> None:
         if self._withdraw(attempt):

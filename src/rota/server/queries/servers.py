@@ -134,13 +134,14 @@ def _server(server: Server, standing: Standing, vitals: Vitals | None) -> Server
 
 def _what_for(run: Run) -> tuple[str, str]:
     """Code and words of what a due run waits for; the same for all that wait for the same."""
-    if run.reason is None or run.reason.code in ("CATCH_UP", "REPINNED", "RETURNED", "REQUEUED", "RETRY_WAIT"):
+    if run.reason is None or run.reason.code in _ANY_WORKER:
         return "", "a worker with room"
     if run.reason.code in ("NO_WORKER", "NO_ROOM", "RESTORE_HELD", "MISSING_SECRET"):
         return run.reason.code, reasons.explain(run.reason)
     return run.reason.code, _WORDS.get(run.reason.code, run.reason.code.lower().replace("_", " "))
 
 
+_ANY_WORKER: Final = ("CATCH_UP", "REPINNED", "RETURNED", "REQUEUED", "WORKER_STOPPED", "RETRY_WAIT")
 _WORDS: Final = {
     "OVERLAP_QUEUED": "the run of the same job before it",
     "REPLACING": "the end of the run it replaces",
