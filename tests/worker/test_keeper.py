@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.worker.fake_server import eventually, written
+from tests.worker.shortages import files_end_at, open_descriptors
 
 from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver, memory_file
 from rota.worker.pipes import Gate, OutputPipe
@@ -241,6 +242,13 @@ def test_a_memory_file_holds_its_data():
         assert not os.get_inheritable(descriptor)
     finally:
         os.close(descriptor)
+
+
+def test_a_memory_file_that_cannot_hold_its_data_is_closed():
+    before = open_descriptors()
+    with files_end_at(1000), pytest.raises(OSError, match="File too large"):
+        memory_file("test", b"x" * 1001)
+    assert open_descriptors() == before
 
 
 async def test_a_closed_gate_stops_reading_until_it_opens():

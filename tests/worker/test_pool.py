@@ -1,10 +1,12 @@
 """Which warm process does the next attempt, and which has too much waiting; none is really started."""
 
+import contextlib
 import json
 import os
 from typing import Any, cast
 
 import pytest
+from tests.worker.shortages import descriptors_left, open_descriptors
 from tests.worker.test_parts import Owner, order
 
 from rota.core.model import PythonTask
@@ -141,3 +143,15 @@ async def test_a_process_whose_requests_were_all_taken_back_has_room_again(pool:
         assert runner.send() == []
         assert len(runner.take_back()) == 2
         assert not runner.queue
+
+
+async def test_a_process_that_cannot_be_launched_for_want_of_descriptors_leaves_none_open(pool: RunnerPool) -> None:
+    """Whichever of them it is that cannot be had."""
+    before = open_descriptors()
+    enough = 0
+    while not pool.runners:
+        with descriptors_left(enough), contextlib.suppress(OSError):
+            pool.launch(HERE)
+        assert pool.runners or open_descriptors() == before
+        enough += 1
+    assert enough > 10

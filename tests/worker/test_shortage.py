@@ -1,12 +1,10 @@
 """A machine that lacks something gives attempts back, and says that it takes no more for a while."""
 
-import contextlib
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.worker.fake_server import FakeServer
+from tests.worker.shortages import no_descriptors
 
 from rota.core.model import PythonTask
 from rota.wire.messages import Finished, Returned
@@ -18,17 +16,6 @@ def folder(tmp_path: Path) -> Path:
     keep = "import os\ndef keep(run):\n    open(run.out + '/file', 'w').close()\n    return os.getpid()\n"
     (tmp_path / "keeping.py").write_text(keep)
     return tmp_path
-
-
-@contextlib.contextmanager
-def no_descriptors() -> Iterator[None]:
-    """This process can open nothing meanwhile."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("kind", ["shell", "python"])

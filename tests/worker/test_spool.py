@@ -1,12 +1,11 @@
 """What was said and not acknowledged survives the agent, whatever moment it dies at."""
 
 import asyncio
-import resource
-import signal
 import time
 from pathlib import Path
 
 import pytest
+from tests.worker.shortages import files_end_at
 
 from rota.core.model import OutputChunk, OutputLine, RunId
 from rota.wire.channel import memory_channel
@@ -94,15 +93,9 @@ def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_up_loses_only_what_came_after(tmp_path: Path) -> None:
     spool = filled(tmp_path, reports(1))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    with files_end_at(100):
         spool.append(output(1, 5000))
-        assert spool.is_broken
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, old)
+    assert spool.is_broken
     spool.append(reports(2))
     assert not spool.is_broken
     assert Spool(tmp_path).recover() == [reports(1), reports(2)]

@@ -5,6 +5,7 @@ and keeper die together, the next start finds the remains by their mark and kill
 """
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -373,10 +374,13 @@ def _reap_unknown(killed: set[int]) -> None:
 def memory_file(name: str, data: bytes) -> int:
     """A descriptor of an anonymous file that holds `data`, positioned at its start."""
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, descriptor)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        undo.pop_all()
     return descriptor
 
 

@@ -1,11 +1,23 @@
 """Reading what processes print, fairly: a bounded piece each time, and nothing while the way out is full."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
 
 READ_SIZE = 64 * 1024
+
+
+def duplicates(*descriptors: int) -> list[int]:
+    """Copies of all of them, or of none."""
+    with contextlib.ExitStack() as undo:
+        copies: list[int] = []
+        for descriptor in descriptors:
+            copies.append(os.dup(descriptor))
+            undo.callback(os.close, copies[-1])
+        undo.pop_all()
+    return copies
 
 
 class Gate:

@@ -4,6 +4,7 @@ A token is taken out of the pipe by one side only: by the process, which then ru
 thereby takes it back. So nothing needs to be asked, and nothing runs twice.
 """
 
+import contextlib
 import os
 import struct
 from collections.abc import Sequence
@@ -18,16 +19,22 @@ class Requests:
     """The agent's side."""
 
     def __init__(self) -> None:
-        self._texts = os.memfd_create("rota-requests", os.MFD_CLOEXEC)
-        self._theirs, self._tokens = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._tokens, False)
-        # A description of its own: the process's must stay one that waits.
-        self._ours = os.open(f"/proc/self/fd/{self._theirs}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with contextlib.ExitStack() as undo:
+            self._texts = os.memfd_create("rota-requests", os.MFD_CLOEXEC)
+            undo.callback(os.close, self._texts)
+            self._theirs, self._tokens = os.pipe2(os.O_CLOEXEC)
+            undo.callback(os.close, self._theirs)
+            undo.callback(os.close, self._tokens)
+            os.set_blocking(self._tokens, False)
+            # A description of its own: the process's must stay one that waits.
+            self._ours = os.open(f"/proc/self/fd/{self._theirs}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            undo.pop_all()
         self._end = 0
 
-    def hand_over(self) -> list[int]:
-        """Copies of the descriptors for the process: tokens, texts."""
-        return [os.dup(self._theirs), os.dup(self._texts)]
+    @property
+    def theirs(self) -> tuple[int, int]:
+        """The descriptors that the process needs copies of: tokens, texts."""
+        return self._theirs, self._texts
 
     def put(self, texts: Sequence[bytes]) -> int:
         """Queue requests; returns how many were taken, the first ones; there is no room for the others now."""

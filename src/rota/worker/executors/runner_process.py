@@ -21,7 +21,7 @@ from rota.worker.executors.places import Place
 from rota.worker.executors.requests import Requests
 from rota.worker.folders import Folder
 from rota.worker.output import STDERR, STDOUT
-from rota.worker.pipes import Gate, OutputPipe
+from rota.worker.pipes import Gate, OutputPipe, duplicates
 
 PROGRAM: Final = str(Path(runner_program.__file__))
 _PACKET: Final = 256 * 1024
@@ -93,11 +93,13 @@ class RunnerProcess:
         self._waits = False  # whether an answer asks for something
         self._later: asyncio.TimerHandle | None = None
         self._paused: asyncio.TimerHandle | None = None
-        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        self._ours.setblocking(False)
         self._outgoing: list[bytes] = []  # the last ones of the queue
         with contextlib.ExitStack() as undo:
+            self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(self._ours.close)
+            undo.callback(self._theirs.close)
+            self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            self._ours.setblocking(False)
             self._requests = Requests()
             undo.callback(self._requests.close)
             self._go = os.eventfd(0, os.EFD_CLOEXEC)
@@ -129,14 +131,9 @@ class RunnerProcess:
 
     def hand_over(self) -> tuple[list[int], list[int]]:
         """The descriptors for the process and their numbers there."""
-        descriptors = [
-            self.output.hand_over(),
-            self.errors.hand_over(),
-            os.dup(self._theirs.fileno()),
-            os.dup(self._go),
-            *self._requests.hand_over(),
-        ]
-        return descriptors, [1, 2, 3, 4, 5, 6]
+        # The copies first: they may fail, and what is handed over is not closed with this process.
+        copies = duplicates(self._theirs.fileno(), self._go, *self._requests.theirs)
+        return [self.output.hand_over(), self.errors.hand_over(), *copies], [1, 2, 3, 4, 5, 6]
 
     def add(self, attempt: Attempt, text: bytes) -> None:
         """Queue an attempt with its request; `send` gives it to the process."""
