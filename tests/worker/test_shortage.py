@@ -1,13 +1,18 @@
 """A machine that lacks something gives attempts back, and says that it takes no more for a while."""
 
+import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.worker.fake_server import FakeServer
 from tests.worker.shortages import no_descriptors
 
 from rota.core.model import PythonTask
 from rota.wire.messages import Finished, Returned
+from rota.worker import environment
+from rota.worker.environment import identity_of
+from rota.worker.settings import WorkerSettings
 
 
 @pytest.fixture
@@ -31,6 +36,36 @@ async def test_attempts_go_back_unstarted_and_no_more_are_asked_for(server: Fake
     other = server.order(task)
     await server.assign(other)  # one that had been on its way is tried, and there are descriptors again
     assert (await server.finished(other)).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("kind", ["shell", "python"])
+async def test_a_user_who_cannot_be_looked_up_is_not_refused(settings: WorkerSettings, kind: str) -> None:
+    """Only when there are descriptors again it is known that there is no such user."""
+    worker = FakeServer(replace(settings, allowed_users=("no-such-user",)))
+    task = "true" if kind == "shell" else PythonTask(function="json:dumps", arguments={"obj": 1})
+    order, other = worker.order(task, user="no-such-user"), worker.order(task, user="no-such-user")
+    try:
+        await worker.until(lambda: worker.hello)
+        with no_descriptors():
+            await worker.assign(order)
+            returned = await worker.until(lambda: worker.report_of(order, Returned))
+        assert "the user database cannot be read" in returned.why
+        await worker.assign(other)
+        refused = await worker.finished(other)
+        assert (refused.outcome, "does not exist" in refused.error) == ("rejected", True)
+    finally:
+        await worker.close()
+
+
+def test_what_cannot_be_known_of_the_own_user_for_now_is_asked_again(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)  # nobody has it: some users are known without any file
+    environment._own_identity.cache_clear()
+    with no_descriptors(), pytest.raises(OSError, match="the user database cannot be read"):
+        identity_of(None, settings)
+    assert identity_of(None, settings).name == "4000000"
+    environment._own_identity.cache_clear()
 
 
 async def test_a_warm_process_outlives_an_attempt_that_it_cannot_prepare(server: FakeServer, folder: Path) -> None:

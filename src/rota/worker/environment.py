@@ -10,6 +10,7 @@ import msgspec
 
 from rota.wire.messages import AttemptOrder
 from rota.worker.settings import WorkerSettings
+from rota.worker.shortage import descriptor_shortage
 
 DEFAULT_PATH = "/usr/bin:/bin"
 SHELL = "/bin/sh"
@@ -31,7 +32,7 @@ class UserRefused(Exception):
 
 
 def identity_of(user: str | None, settings: WorkerSettings) -> Identity:
-    """Whom the attempt runs as; raise UserRefused with the way to allow it."""
+    """Whom the attempt runs as; raise UserRefused with the way to allow it, OSError when it cannot be looked up now."""
     if user is None:
         return _own_identity()
     if user not in settings.allowed_users:
@@ -43,6 +44,7 @@ def identity_of(user: str | None, settings: WorkerSettings) -> Identity:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
+        _check_database()
         raise UserRefused(f"user: {user} does not exist on the machine of worker {settings.name}") from None
     if entry.pw_uid == os.getuid():
         return Identity(entry.pw_name, entry.pw_dir, entry.pw_uid, entry.pw_gid, switch=False)
@@ -60,8 +62,16 @@ def _own_identity() -> Identity:
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
+        _check_database()
         return Identity(str(uid), os.environ.get("HOME", "/"), uid, os.getgid(), switch=False)
     return Identity(entry.pw_name, entry.pw_dir, uid, entry.pw_gid, switch=False)
+
+
+def _check_database() -> None:
+    """Raise OSError when a user was not found because nothing can be opened to look him up in."""
+    number = descriptor_shortage()
+    if number is not None:
+        raise OSError(number, f"{os.strerror(number)}, so the user database cannot be read")
 
 
 def is_forbidden(name: str) -> bool:

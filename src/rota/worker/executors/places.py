@@ -26,7 +26,7 @@ class Places:
         self._interpreters: dict[str, str] = {}  # where they were found
 
     def place_of(self, order: AttemptOrder) -> Place:
-        """What process the attempt needs; raise UserRefused or ValueError when there can be none."""
+        """What process the attempt needs; raise UserRefused, OSError or ValueError if there is none."""
         cwd = order.cwd
         if order.user is not None or cwd is not None:
             identity = identity_of(order.user, self._settings)

@@ -65,7 +65,7 @@ class PythonExecutor:
     def prepare(self, attempt: Attempt) -> None:
         """Find its place and write the request."""
         if attempt.prepared is None:
-            with contextlib.suppress(UserRefused, ValueError):
+            with contextlib.suppress(UserRefused, OSError, ValueError):  # then its start says so
                 attempt.prepared = self._prepared(attempt)
 
     def start(self, attempt: Attempt) -> None:

@@ -60,12 +60,9 @@ class ShellExecutor:
         order = attempt.order
         assert isinstance(order.task, ShellTask)
         try:
-            identity = identity_of(order.user, self._settings)
+            self._launch(attempt, order.task, identity_of(order.user, self._settings))
         except UserRefused as refusal:
             attempt.end(rejected(str(refusal)))
-            return
-        try:
-            self._launch(attempt, order.task, identity)
         except OSError as error:
             self._forget(attempt)
             attempt.cannot_start(f"the worker could not prepare the attempt: {error}", error.errno)
