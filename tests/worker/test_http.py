@@ -1,6 +1,7 @@
 """HTTP attempts against servers on this machine, well-behaved and not."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
@@ -18,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from msgspec.structs import replace
 from tests.worker.fake_server import FakeServer
+from tests.worker.shortages import no_descriptors
 
 from rota.core.model import HttpExpect, HttpTask
-from rota.wire.messages import Cancel
+from rota.wire.messages import Cancel, Returned
 
 
 class Site:
@@ -29,6 +31,7 @@ class Site:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
         self.port = 0
+        self.on_request = lambda: None
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -36,6 +39,7 @@ class Site:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.seen.append((request.method, request.path_qs, dict(request.headers), body))
+        self.on_request()
         name, _, rest = request.path.strip("/").partition("/")
         return await getattr(self, f"do_{name or 'home'}")(request, rest)
 
@@ -333,6 +337,51 @@ async def test_what_cannot_be_connected_to(server):
         unused.bind(("127.0.0.1", 0))
         finished, _ = await server.run(get(f"http://127.0.0.1:{unused.getsockname()[1]}/"))
     assert (finished.failure, "127.0.0.1" in finished.error) == ("connect", True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_an_attempt_that_could_not_even_connect_for_want_of_descriptors_goes_back(server, site, host):
+    task = HttpTask(method="POST", url=site.url(host=host))  # POST: a new connection each time
+    assert (await server.run(task))[0].outcome == "succeeded"
+    order = server.order(task)
+    with no_descriptors():
+        await server.assign(order)
+        returned = await server.until(lambda: server.report_of(order, Returned))
+    assert "Too many open files" in returned.why
+    assert (server.report_of(order), len(site.seen)) == (None, 1)
+    assert not server.agent._workload._flushing._captures, "its output would take the place of the next attempt's"
+    await server.until(lambda: any(beat.credit["http"] == 0 for beat in server.heartbeats))
+    again = server.order(task, run_id=order.run_id)
+    await server.assign(again)
+    assert (await server.finished(again)).outcome == "succeeded"
+    assert [chunk.sequence for chunk in server.chunks[order.run_id]] == [0]
+
+
+async def test_an_attempt_that_was_redirected_does_not_go_back(server, site):
+    task = HttpTask(method="POST", url=site.url(f"/to?code=307&url={site.url('/', host='localhost')}"))
+    assert (await server.run(task))[0].outcome == "succeeded"
+    with contextlib.ExitStack() as shortage:
+        site.on_request = lambda: shortage.enter_context(no_descriptors())
+        finished, _ = await server.run(task)
+    assert (finished.failure, len(site.seen)) == ("connect", 3)
+
+
+async def test_an_attempt_that_was_sent_on_a_kept_connection_does_not_go_back(server):
+    """The client would say it again on another one, which it cannot make."""
+
+    async def fickle(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        shortage.enter_context(no_descriptors())
+
+    bad, port = await raw_server(fickle)
+    task = get(f"http://127.0.0.1:{port}/")
+    with contextlib.ExitStack() as shortage:
+        assert (await server.run(task))[0].outcome == "succeeded"
+        finished, _ = await server.run(task)
+    assert (finished.failure, "127.0.0.1" in finished.error) == ("connect", True)
+    bad.close()
 
 
 async def test_a_certificate_that_nobody_vouches_for(server, tmp_path):

@@ -270,7 +270,7 @@ class KeeperLink:
                 os.close(memory)
         except OSError as error:
             # Otherwise the keeper is gone; `_receive` sees it and tells everybody.
-            return not (is_shortage(error.errno) or error.errno in (errno.ENOBUFS, errno.ETOOMANYREFS))
+            return not (is_shortage(error.errno) or error.errno == errno.ETOOMANYREFS)
         return True
 
     def _receive(self) -> None:

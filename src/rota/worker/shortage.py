@@ -17,6 +17,7 @@ _SHORTAGES: Final = frozenset(
         errno.EROFS,
         errno.EMFILE,
         errno.ENFILE,
+        errno.ENOBUFS,
         errno.ENOMEM,
         errno.EAGAIN,  # no more processes for this user
     }

@@ -5,7 +5,7 @@ that the other side sends can cost more than bounded memory and the attempt's ti
 """
 
 import asyncio
-import contextvars
+import os
 import socket
 import ssl
 from typing import Any, Final
@@ -17,6 +17,7 @@ from rota.core.template import BadTemplate
 from rota.worker.addresses import AddressPolicy
 from rota.worker.attempt import Attempt, Outcome, failed, timed_out
 from rota.worker.executors.http_body import Body, BodyBroken, BodyTooLarge
+from rota.worker.executors.http_course import Course, NothingSent, course_now, tracing
 from rota.worker.executors.http_request import REDIRECTS, Request, RequestRefused, after_redirect, first_request
 from rota.worker.expectations import BadExpectation, status_failure, status_matches, unmet
 from rota.worker.output import STDOUT
@@ -26,8 +27,6 @@ DEFAULT_TIMEOUT: Final = 60.0
 CONNECT_TIMEOUT: Final = 10.0
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _SHOWN_HEADERS: Final = ("content-type", "content-length", "content-encoding", "location", "retry-after", "server")
-
-_refusals: contextvars.ContextVar[list[str]] = contextvars.ContextVar("_refusals")
 
 
 class _AddressRefused(OSError):
@@ -86,9 +85,15 @@ class HttpExecutor:
 
     async def _run(self, attempt: Attempt) -> None:
         timeout = attempt.order.timeout or DEFAULT_TIMEOUT
+        course = Course(attempt)
+        course_now.set(course)
         try:
             async with asyncio.timeout(timeout):
-                outcome = await self._outcome(attempt, timeout)
+                outcome = await self._outcome(attempt, course, timeout)
+        except NothingSent as short:
+            del self._tasks[attempt]
+            attempt.cannot_start(f"no connection could be made: {short}", short.errno)
+            return
         except TimeoutError:
             outcome = timed_out(timeout)
         except asyncio.CancelledError:
@@ -96,19 +101,17 @@ class HttpExecutor:
         except Exception as error:  # noqa: BLE001 — the edge of one attempt: whatever it was, the others go on
             outcome = failed("protocol", f"{type(error).__name__}: {error}")
         del self._tasks[attempt]
+        course.say()
         if outcome.error is not None:
             attempt.output.say(outcome.error)
         attempt.end(outcome)
 
-    async def _outcome(self, attempt: Attempt, timeout: float) -> Outcome:
+    async def _outcome(self, attempt: Attempt, course: Course, timeout: float) -> Outcome:
         task = attempt.order.task
         assert isinstance(task, HttpTask)
-        refusals: list[str] = []
-        _refusals.set(refusals)
-        request = None
         try:
             request = first_request(attempt.order, task)
-            return await self._follow(attempt, task, request, timeout)
+            return await self._follow(attempt, course, task, request, timeout)
         except (RequestRefused, BadTemplate) as error:
             return failed("policy", error.detail + (f"; {error.hint}" if error.hint else ""))
         except aiohttp.InvalidURL as error:
@@ -116,14 +119,19 @@ class HttpExecutor:
         except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
             if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ServerTimeoutError):
                 raise
-            if refusals:
-                return failed("policy", f"not connected to {_host(error, task)}: {refusals[0]}")
+            if course.refusals:
+                return failed("policy", f"not connected to {_host(error, task)}: {course.refusals[0]}")
+            number = course.shortage(error)
+            if number is not None:
+                raise NothingSent(number, os.strerror(number)) from error
             return _transport_failure(error, timeout)
 
-    async def _follow(self, attempt: Attempt, task: HttpTask, request: Request, timeout: float) -> Outcome:
+    async def _follow(
+        self, attempt: Attempt, course: Course, task: HttpTask, request: Request, timeout: float
+    ) -> Outcome:
         """Send the request and follow redirects as far as the job says."""
         for left in range(task.follow_redirects, -1, -1):
-            attempt.output.say(f"{request.method} {request.url}")
+            course.turn_to(request)
             answer = self._session(request.method in _REPEATABLE).request(
                 request.method,
                 request.url,
@@ -190,6 +198,7 @@ class HttpExecutor:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                trace_configs=[tracing()],
             )
         return session
 
@@ -198,7 +207,7 @@ class HttpExecutor:
         family, kind, protocol, _, address = info
         refusal = self._policy.refuse(str(address[0]))
         if refusal is not None:
-            _refusals.get([]).append(refusal)
+            course_now.get().refusals.append(refusal)
             raise _AddressRefused(refusal)
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)
