@@ -305,15 +305,23 @@ def test_credit_grows_for_short_attempts_and_falls_at_once_for_a_long_one():
     assert credit.has_changed_much()
 
 
-def test_credit_is_nothing_while_the_machine_is_short_and_comes_back():
+def test_credit_is_nothing_while_the_machine_is_short_then_one_and_comes_back_when_that_has_started():
     now = [100.0]
     credit = Credit({"python": 2, "shell": 8}, lambda: now[0])
+    credit.running = {"python": 0, "shell": 3}.__getitem__
     assert (credit.note_short("shell"), credit.note_short("shell")) == (True, False)
     assert (credit.wanted(), credit.has_changed_much()) == ({"python": 2, "shell": 0}, True)
     assert credit.say() == {"python": 2, "shell": 0}
+    credit.note_long("shell")  # one that had begun just before
     now[0] += SHORT_SECONDS
-    assert (credit.wanted()["shell"], credit.is_said, credit.has_changed_much()) == (8, False, True)
+    assert (credit.wanted()["shell"], credit.is_said, credit.has_changed_much()) == (3 + 1, False, True)
+    credit.note("shell", SHORT_SECONDS + 10.0)  # one that had begun long before
+    assert credit.wanted()["shell"] == 3 + 1
     assert credit.note_short("shell")
+    assert credit.wanted()["shell"] == 0
+    now[0] += SHORT_SECONDS + 1.0
+    credit.note("shell", 0.5)
+    assert credit.wanted()["shell"] == 8
 
 
 def test_credit_is_said_again_after_something_went_back():

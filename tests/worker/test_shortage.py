@@ -9,8 +9,8 @@ from tests.worker.fake_server import FakeServer
 from tests.worker.shortages import no_descriptors
 
 from rota.core.model import PythonTask
-from rota.wire.messages import Finished, Returned
-from rota.worker import environment
+from rota.wire.messages import Finished, Returned, Started
+from rota.worker import credit, environment
 from rota.worker.environment import identity_of
 from rota.worker.settings import WorkerSettings
 
@@ -36,6 +36,21 @@ async def test_attempts_go_back_unstarted_and_no_more_are_asked_for(server: Fake
     other = server.order(task)
     await server.assign(other)  # one that had been on its way is tried, and there are descriptors again
     assert (await server.finished(other)).outcome == "succeeded"
+
+
+async def test_after_a_shortage_one_is_asked_for_and_when_it_has_started_as_many_as_there_are_slots(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credit, "SHORT_SECONDS", 0.001)
+    running, short = server.order("exec sleep 60"), server.order("true")
+    await server.assign(running)
+    await server.until(lambda: server.report_of(running, Started))
+    with no_descriptors():
+        await server.assign(short)
+        await server.until(lambda: server.report_of(short, Returned))
+    await server.until(lambda: server.heartbeats and server.heartbeats[-1].credit["shell"] == 2)
+    assert (await server.run("true"))[0].outcome == "succeeded"
+    await server.until(lambda: server.heartbeats[-1].credit["shell"] >= server.settings.capacity["shell"])
 
 
 @pytest.mark.parametrize("kind", ["shell", "python"])

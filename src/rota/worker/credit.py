@@ -2,7 +2,7 @@
 
 The aim is about one second of work waiting per slot. One long attempt among them brings the credit back to the
 capacity, so that nothing is kept waiting here that another worker could run. While the machine is short of what
-attempts of a kind need, it asks for none.
+attempts of a kind need, it asks for none, then for one; when that has started, for as many as there are slots.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,16 +24,19 @@ class Credit:
         self._monotonic = monotonic
         self._seconds = dict.fromkeys(capacity, 1.0)
         self._said = dict(capacity)
-        self._short_until: dict[str, float] = {}  # monotonic, by kind
+        self._short_until: dict[str, float] = {}  # monotonic, by kind, until one has started after it
         self._must_say = False
+        self.running: Callable[[str], int] = lambda kind: 0  # how many of a kind have begun
 
     def note(self, kind: str, seconds: float) -> None:
         """An attempt took, or has already taken, `seconds`."""
         self._seconds[kind] += _WEIGHT * (seconds - self._seconds[kind])
+        self._note_started(kind, seconds)
 
     def note_long(self, kind: str) -> None:
         """An attempt is running for long: its slot is not soon free."""
         self._seconds[kind] = max(self._seconds[kind], _AHEAD)
+        self._note_started(kind, 0.0)
 
     def note_short(self, kind: str) -> bool:
         """The machine cannot start attempts of this kind now; returns whether that was not known."""
@@ -41,7 +44,7 @@ class Credit:
         known = self._short_until.get(kind, 0.0) > now
         if not known:
             self._short_until[kind] = now + SHORT_SECONDS
-            self.note_long(kind)  # whether there is enough again is tried with no more than there are slots
+            self.note_long(kind)  # when there is enough again, there may not be enough for more than the slots
         return not known
 
     def note_returned(self) -> None:
@@ -71,9 +74,17 @@ class Credit:
         """Whether the server knows the present credit."""
         return not self._must_say and self._said == self.wanted()
 
+    def _note_started(self, kind: str, ago: float) -> None:
+        """One started so many seconds ago; if that was after a shortage, there is enough again."""
+        until = self._short_until.get(kind)
+        if until is not None and self._monotonic() - ago >= until:
+            del self._short_until[kind]
+
     def _wanted(self, kind: str) -> int:
-        if self._short_until.get(kind, 0.0) > self._monotonic():
-            return 0
         capacity = self._capacity[kind]
         most = max(capacity, _MOST.get(kind, 0))
-        return min(most, max(capacity, int(capacity * _AHEAD / max(self._seconds[kind], _LEAST))))
+        wanted = min(most, max(capacity, int(capacity * _AHEAD / max(self._seconds[kind], _LEAST))))
+        until = self._short_until.get(kind)
+        if until is None:
+            return wanted
+        return 0 if until > self._monotonic() else min(wanted, self.running(kind) + 1)

@@ -47,6 +47,7 @@ class Workload:
         self._flushing = Flushing()
         self._empty = asyncio.Event()
         self.credit = Credit(settings.capacity, clock.monotonic)
+        self.credit.running = self._running
         self.highest_fence = 0
         self.draining = False
         self.on_short: Callable[[str, str], None] = lambda kind, error: None
@@ -170,6 +171,9 @@ class Workload:
             self._waiting[attempt.kind].remove(attempt)
             return True
         return self._executors[attempt.kind].withdraw(attempt) if attempt.kind in self._executors else False
+
+    def _running(self, kind: str) -> int:
+        return sum(attempt.kind == kind and attempt.begun is not None for attempt in self._attempts.values())
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────
 
