@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.worker.fake_server import eventually, written
-from tests.worker.shortages import files_end_at, open_descriptors
+from tests.worker.shortages import files_end_at, no_descriptors, open_descriptors
 
 from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver, memory_file
 from rota.worker.pipes import Gate, OutputPipe
@@ -96,6 +96,15 @@ async def test_a_large_order_travels_whole(trees):
     key = trees.script('printf %s "$A$B" | wc -c', env={"PATH": "/usr/bin:/bin", "A": value, "B": value})
     await trees.event(key)
     assert trees.output[key].split() == [b"200000"]
+
+
+async def test_an_order_that_cannot_be_sent_for_want_of_descriptors_is_sent_later(trees):
+    """A large one needs one of its own on its way."""
+    key = trees.script('printf %s "$A" | wc -c', env={"PATH": "/usr/bin:/bin", "A": "v" * 100_000})
+    with no_descriptors():
+        trees.link._flush()
+    await trees.event(key)
+    assert trees.output[key].split() == [b"100000"]
 
 
 async def test_hundreds_of_orders_in_one_turn_all_run(trees):

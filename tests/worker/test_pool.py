@@ -6,7 +6,7 @@ import os
 from typing import Any, cast
 
 import pytest
-from tests.worker.shortages import descriptors_left, open_descriptors
+from tests.worker.shortages import descriptors_left, files_end_at, open_descriptors
 from tests.worker.test_parts import Owner, order
 
 from rota.core.model import PythonTask
@@ -155,3 +155,18 @@ async def test_a_process_that_cannot_be_launched_for_want_of_descriptors_leaves_
         assert pool.runners or open_descriptors() == before
         enough += 1
     assert enough > 10
+
+
+async def test_requests_for_which_there_is_no_memory_wait(pool: RunnerPool) -> None:
+    runner = pool.launch(HERE)
+    attempts = [
+        Attempt(order(PythonTask(function="a:b"), fence=n), cast(Capture, None), Owner(), 0.0) for n in range(2)
+    ]
+    runner.add(attempts[0], b"{}")
+    assert runner.send() == []
+    runner.add(attempts[1], b"x" * 2000)
+    with files_end_at(1000):
+        assert runner.send() == [attempts[1]]
+    assert list(runner.queue) == [attempts[0]]
+    runner.add(attempts[1], b"x" * 2000)
+    assert (runner.send(), list(runner.queue)) == ([], attempts)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import select
 import signal
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from tests.worker.fake_server import FakeServer, written
 
 from rota.core.model import PythonTask
-from rota.wire.messages import Cancel, Returned
+from rota.wire.messages import Cancel, Returned, Started
 
 JOBS = """
 import asyncio, os, subprocess, sys, threading, time, multiprocessing
@@ -88,6 +89,16 @@ def odd():
 def big():
     return "x" * 100_000
 
+def say_and_wait_until_it_is_read(text):
+    import __main__
+    look = __main__.Runner._unread
+    def look_when_read(runner, descriptor):
+        while look(runner, descriptor):
+            pass
+        return 0
+    __main__.Runner._unread = look_when_read
+    print(text)
+
 def from_thread():
     thread = threading.Thread(target=lambda: print("in thread"))
     thread.start()
@@ -153,6 +164,35 @@ async def test_output_stays_with_its_attempt(server, jobs):
         assert sorted(server.text(order).splitlines()) == sorted(
             [f"number {number}", f"raw number {number}", f"err number {number}"]
         )
+
+
+async def test_output_that_is_read_while_its_attempt_ends_stays_with_it(server, jobs):
+    """It is read after the last thing that the attempt did, and handled when that has answered."""
+    await server.run(task("nothing"), cwd=jobs)
+    (runner,) = server.agent._executors.of["python"]._pool.runners
+    printed = runner.output._take
+
+    def printed_when_answered(data):
+        assert select.select([runner._ours], [], [], 20)[0]
+        printed(data)
+
+    runner.output._take = printed_when_answered
+    orders = [server.order(task("say_and_wait_until_it_is_read", text=f"number {n}"), cwd=jobs) for n in range(3)]
+    for order in orders:
+        await server.assign(order)
+        assert (await server.finished(order)).outcome == "succeeded"
+    assert [server.text(order) for order in orders] == ["number 0\n", "number 1\n", "number 2\n"]
+
+
+async def test_an_attempt_that_was_taken_back_after_it_seemed_to_run_keeps_its_timeout(server, jobs):
+    """Its process stood still, and had not even read the request."""
+    pid = (await server.run(task("process"), cwd=jobs))[0].result
+    order = server.order(task("sleep", seconds=60), cwd=jobs, timeout=0.5, kill_grace=0)
+    os.kill(pid, signal.SIGSTOP)
+    await server.assign(order)
+    await server.until(lambda: server.report_of(order, Started))
+    os.kill(pid, signal.SIGCONT)
+    assert (await server.finished(order)).outcome == "timed-out"
 
 
 async def test_processes_are_warm_and_one_per_slot(server, jobs):

@@ -100,6 +100,14 @@ async def test_files_in_rota_out_are_kept_and_an_empty_folder_is_not(server, set
     assert not (settings.state / "attempts" / str(empty.fence)).exists()
 
 
+async def test_an_attempt_whose_files_get_no_short_name_has_ended_all_the_same(server, settings):
+    """The folder takes no link: here because there is something else in its place."""
+    attempts = settings.state / "attempts"
+    order = server.order(f"echo x > $ROTA_OUT/file; mv {attempts} {attempts}-elsewhere; echo > {attempts}")
+    await server.assign(order)
+    assert (await server.finished(order)).outcome == "succeeded"
+
+
 async def test_what_cannot_be_started_says_why(server):
     finished, _ = await server.run("echo a\0b")
     assert (finished.failure, "NUL" in finished.error) == ("start", True)
