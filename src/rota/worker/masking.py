@@ -57,7 +57,6 @@ class Masker:
         longest_first = sorted(self._names, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, longest_first))) if longest_first else None
         self._starts = longest_first
-        self._longest = len(longest_first[0]) if longest_first else 0
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -96,7 +95,7 @@ class Masker:
                 position = data.find(first, position + 1, earliest)
         if earliest == len(data) or self._pattern is None:
             return earliest
-        for match in self._pattern.finditer(data, max(0, earliest - self._longest)):
-            if match.start() < earliest < match.end():
-                return match.start()
+        for match in self._pattern.finditer(data):  # from where the masking begins: a form may overlap itself
+            if match.end() > earliest:
+                return min(match.start(), earliest)
         return earliest
