@@ -99,5 +99,18 @@ async def test_what_is_said_of_machines_that_are_gone_is_cleared(world: World) -
     assert await conditions(world) == sorted(key for key in told if "/" not in key or "/here" in key)
 
 
+async def test_workers_are_forgotten_a_week_after_their_end(world: World) -> None:
+    for name in ("here", "gone"):
+        await world.worker(name, distant=True)
+    await world.workers[1].channel.send(Goodbye())
+    await world.workers[1].vanish()
+    world.clock.advance(days=6)
+    await make_pruner(world).tick()
+    assert [worker.name for worker in await world.store.sessions.get()] == ["gone", "here"]
+    world.clock.advance(days=2)
+    await make_pruner(world).tick()
+    assert [worker.name for worker in await world.store.sessions.get()] == ["here"]
+
+
 async def conditions(world: World) -> list[str]:
     return sorted(condition.key for condition in await world.store.alerts.conditions())

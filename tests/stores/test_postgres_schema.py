@@ -383,6 +383,7 @@ async def exercise(store: Store, number: int) -> None:
     await store.runs.prune(after(-5000), 100)
     await store.output.prune(LONG_AGO, 100)
     await store.sessions.orphans(60.0, 10)
+    await store.sessions.forget(LONG_AGO, 10)
 
 
 async def test_no_verb_scans_a_table_whatever_its_statistics(kind: str, clusters: Clusters, url: str) -> None:

@@ -272,6 +272,20 @@ async def test_settling_ends_the_newest_session_only(store: Store) -> None:
     assert (row.disconnected, row.settled) == (None, None)
 
 
+async def test_workers_that_ended_long_ago_are_forgotten(store: Store) -> None:
+    for number, name in enumerate(("w1", "w2", "w3", "w4")):
+        await store.sessions.connect(make_worker(name))
+        if name != "w4":
+            await store.sessions.settle(name, 1, after(10 * number))
+    assert await store.sessions.forget(after(0), 10) == []
+    assert await store.sessions.forget(after(15), 1) == ["w1"]
+    assert await store.sessions.forget(after(15), 10) == ["w2"]
+    assert [worker.name for worker in await store.sessions.get()] == ["w3", "w4"]
+    await store.sessions.connect(make_worker("w3"))
+    assert await store.sessions.forget(after(1000), 10) == [], "it is here again"
+    assert await store.sessions.connect(make_worker("w1")) == 1
+
+
 async def test_workers_of_servers_that_ended_long_ago_are_orphans(store: Store, pass_time: PassTime) -> None:
     await store.leases.join(make_server("server-1"), 4.0)
     await store.leases.join(make_server("server-2"), 500.0)

@@ -1,6 +1,7 @@
 """The pruner: deletes history and output by age, in small steps, and joins the small chunks of ended output.
 
-It also clears what stands about machines that are gone: who would say that it is right again does not come back.
+It also forgets workers that are gone for good, and clears what stands about machines that are gone: who would say that
+it is right again does not come back.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ MERGED_AT_ONCE: Final = 50
 REST: Final = timedelta(minutes=10)
 SOON: Final = timedelta(seconds=1)
 NOTICES_KEPT: Final = timedelta(days=90)
+WORKERS_KEPT: Final = timedelta(days=7)  # after their end
 GONE: Final = timedelta(hours=1)  # for so long a machine has been away of which nothing is said any more
 ABOUT_SERVERS: Final = ("server-clock", "tzdata", "secret-key")
 ABOUT_WORKERS: Final = ("worker-clock", "worker-twin")
@@ -80,6 +82,7 @@ class Pruner(Loop):
             if keep.logs is not None:
                 chunks += await self._store.output.prune(now - timedelta(seconds=keep.logs), STEP, job=job.id)
         await self._store.alerts.prune(now - NOTICES_KEPT)
+        await self._store.sessions.forget(now - WORKERS_KEPT, STEP)
         await self._forget_machines()
         return runs, chunks
 

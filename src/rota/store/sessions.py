@@ -66,5 +66,11 @@ class Sessions(Protocol):
     async def seen(self, signs: Sequence[Sign]) -> None:
         """Note that workers are alive; called at most once a minute for each. `last_seen` never goes back."""
 
+    async def forget(self, before: datetime, limit: int) -> list[str]:
+        """Delete the rows of workers that were settled before then, at most `limit`; returns their names.
+
+        Nothing of such a worker is unfinished. One that comes back is a new worker, with session 1.
+        """
+
     async def get(self, names: Sequence[str] | None = None) -> list[Worker]:
         """These workers, or all, in order of name."""

@@ -65,6 +65,10 @@ class PostgresSessions:
             [sign.clock_offset for sign in ordered],
         )
 
+    async def forget(self, before: datetime, limit: int) -> list[str]:
+        """Delete the rows of workers that were settled before then."""
+        return [name for (name,) in await self._verbs.rows(SQL["forget"], to_micros(before), limit)]
+
     async def get(self, names: Sequence[str] | None = None) -> list[Worker]:
         """These workers, or all, in order of name."""
         rows = await (

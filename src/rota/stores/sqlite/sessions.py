@@ -56,6 +56,13 @@ class SqliteSessions:
         rows = [(sign.name, to_micros(sign.at), sign.draining, sign.clock_offset) for sign in signs]
         await self._database.write(lambda connection: connection.executemany(SQL["seen"], rows))
 
+    async def forget(self, before: datetime, limit: int) -> list[str]:
+        """Delete the rows of workers that were settled before then."""
+        row = (to_micros(before), limit)
+        return await self._database.write(
+            lambda connection: [name for (name,) in connection.execute(SQL["forget"], row).fetchall()]
+        )
+
     async def get(self, names: Sequence[str] | None = None) -> list[Worker]:
         """These workers, or all, in order of name."""
         statement, row = ("all", ()) if names is None else ("some", (ids_json(names),))

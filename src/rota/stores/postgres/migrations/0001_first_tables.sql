@@ -299,6 +299,7 @@ CREATE TABLE workers (
 ) WITH (fillfactor = 70);
 
 CREATE INDEX workers_open ON workers (name) WHERE settled IS NULL;
+CREATE INDEX workers_settled ON workers (settled, name) WHERE settled IS NOT NULL;
 
 -- ── output ──────────────────────────────────────────────────────────────────────────────────────────────
 

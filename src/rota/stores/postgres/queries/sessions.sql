@@ -29,6 +29,12 @@ UPDATE workers AS worker SET
 FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::double precision[]) AS sign (name, at, draining, clock_offset)
 WHERE worker.name BETWEEN sign.name AND sign.name;
 
+-- name: forget
+WITH gone AS (
+    SELECT name FROM workers WHERE settled < $1 ORDER BY settled, name LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM workers AS worker USING gone WHERE worker.name BETWEEN gone.name AND gone.name RETURNING worker.name;
+
 -- name: some
 SELECT
     worker.name, worker.boot_id, worker.session, worker.server, worker.version, worker.labels, worker.capacity,

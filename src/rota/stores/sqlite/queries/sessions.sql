@@ -39,6 +39,11 @@ SELECT name, session FROM workers WHERE settled IS NULL AND server = ?1;
 -- name: seen
 UPDATE workers SET last_seen = max(last_seen, ?2), draining = ?3, clock_offset = ?4 WHERE name = ?1;
 
+-- name: forget
+DELETE FROM workers
+WHERE name IN (SELECT name FROM workers WHERE settled < ?1 ORDER BY settled, name LIMIT ?2)
+RETURNING name;
+
 -- name: some
 SELECT * FROM workers WHERE name IN (SELECT value FROM json_each(?1)) ORDER BY name;
 
