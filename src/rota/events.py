@@ -60,11 +60,12 @@ class ServerStopped(Event):
 
 
 class LoopFailed(Event):
-    """A background loop's work raised; it goes on after a rest."""
+    """A background loop's work raised; it goes on after a rest. In the log only when `in_row` is a power of two."""
 
     loop: str
     error: str
-    traceback: str
+    in_row: int  # how often it has failed since it last succeeded
+    traceback: str  # empty where the store did not answer, which is no fault of the loop
 
 
 class JobsPlanned(Event):
@@ -236,6 +237,7 @@ class ServerLost(Event):
 
     server: str
     worker: str
+    was_sent: bool  # by the server itself, to another one
 
 
 class ServerUnreachable(Event):

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import Final
 
+from rota.core.errors import StoreUnavailable
 from rota.events import Emit, LoopFailed
 
 NO_REST: Final = timedelta(0)
@@ -66,7 +67,8 @@ class Loop(ABC):
             rest = await self.tick()
         except Exception as error:  # noqa: BLE001 — the edge of a loop: report, rest, go on
             self._failures += 1
-            self._emit(LoopFailed(loop=self.name, error=repr(error), traceback=traceback.format_exc()))
+            details = "" if isinstance(error, StoreUnavailable) else traceback.format_exc()
+            self._emit(LoopFailed(loop=self.name, error=repr(error), in_row=self._failures, traceback=details))
             return timedelta(seconds=min(_FIRST_PENALTY * 2 ** min(self._failures, _DOUBLINGS), _LONGEST_PENALTY))
         self._failures = 0
         return rest

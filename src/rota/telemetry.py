@@ -369,6 +369,10 @@ def _level_of(event: Event) -> int:
     """How much the event matters."""
     if isinstance(event, RunEnded):
         return logging.DEBUG if event.state == "succeeded" else logging.INFO
+    if isinstance(event, ServerLost) and event.was_sent:
+        return logging.INFO
+    if isinstance(event, LoopFailed):
+        return logging.DEBUG if event.in_row & (event.in_row - 1) else logging.ERROR
     if isinstance(event, ShardsReleased):
         return logging.INFO if event.why in _WANTED else logging.WARNING
     return LEVELS.get(type(event), logging.INFO)

@@ -9,6 +9,7 @@ from tests.core.builders import NOON, later, make_held, make_job, make_spec
 from tests.server.world import open_world
 
 from rota.clock import ManualClock, SystemClock
+from rota.core.errors import StoreUnavailable
 from rota.core.model import Delivery, HttpTask
 from rota.core.schedule_errors import ScheduleError
 from rota.events import Event, LoopFailed
@@ -95,8 +96,17 @@ async def test_tick_that_raises_is_reported_and_tried_again(monkeypatch: pytest.
     await finished(loop)
     failures = [event for event in loop.events if isinstance(event, LoopFailed)]
     assert [event.error for event in failures] == ["ValueError('one')", "ValueError('two')"]
+    assert [event.in_row for event in failures] == [1, 2]
     assert "in tick" in failures[0].traceback
     assert loop.healthy
+
+
+async def test_a_store_that_does_not_answer_is_no_fault_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rota.loop._FIRST_PENALTY", 0.0)
+    loop = Scripted(StoreUnavailable("the database does not answer"), NO_REST)
+    await finished(loop)
+    (failure,) = [event for event in loop.events if isinstance(event, LoopFailed)]
+    assert (failure.error, failure.traceback) == ("StoreUnavailable('the database does not answer')", "")
 
 
 async def test_failing_loop_is_unwell_and_rests_longer_each_time_up_to_a_limit() -> None:

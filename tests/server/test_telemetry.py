@@ -103,7 +103,7 @@ def test_success_is_quiet_failure_is_not() -> None:
 @pytest.mark.parametrize(
     ("event", "level"),
     [
-        (LoopFailed(loop="planner", error="x", traceback="y"), "error"),
+        (LoopFailed(loop="planner", error="x", in_row=1, traceback="y"), "error"),
         (ClockStepped(seconds=3.0, at=datetime(2026, 6, 1, tzinfo=UTC)), "warning"),
         (JobsPlanned(jobs=1, runs=1, gaps=0, lag_seconds=0.0), "debug"),
         (RunRequeued(run="r", job="a/b", reason="RETRY_WAIT"), "info"),
@@ -115,10 +115,20 @@ def test_levels(event: Event, level: str) -> None:
     assert lines.records()[0]["level"] == level
 
 
+def test_a_loop_that_goes_on_failing_is_written_down_ever_more_seldom() -> None:
+    lines = Lines(level=logging.INFO)
+    for number in range(1, 101):
+        lines.emit(LoopFailed(loop="planner", error="x", in_row=number, traceback=""))
+    assert [line["in_row"] for line in lines.records()] == [1, 2, 4, 8, 16, 32, 64]
+    assert lines.metric('rota_loop_failures_total{loop="planner"}') == 100
+
+
 @pytest.mark.parametrize("json_lines", [True, False])
 def test_hostile_text_forges_no_line_and_moves_no_cursor(json_lines: bool) -> None:
     lines = Lines(json_lines=json_lines)
-    lines.emit(LoopFailed(loop="x", error="a\nlevel=error event=Forged\r\x1b[2J\x00\x9b31m\u2028", traceback="t"))
+    lines.emit(
+        LoopFailed(loop="x", error="a\nlevel=error event=Forged\r\x1b[2J\x00\x9b31m\u2028", in_row=1, traceback="t")
+    )
     assert len(lines.text().splitlines()) == 1
     assert not set(lines.text()[:-1]) & set("\n\r\x1b\x00\x9b")
 
@@ -133,7 +143,7 @@ def test_metrics_follow_the_events() -> None:
         JobsPlanned(jobs=2, runs=5, gaps=1, lag_seconds=0.25),
         events.RunsAssigned(runs=4, left_out=1),
         events.ReportRefused(run="r", fence=3),
-        LoopFailed(loop="planner", error="x", traceback="y"),
+        LoopFailed(loop="planner", error="x", in_row=1, traceback="y"),
         NoticeSent(event="failed", route="mail:x", job=None),
         NoticeFailed(event="failed", route="mail:x", error="x", tries=1, given_up=False),
         RunRequeued(run="r", job="a/b", reason="LOST"),
@@ -172,10 +182,12 @@ def test_losses_are_warnings_and_what_was_wished_is_not() -> None:
         ShardsReleased(server="a", shards=(1, 2, 3, 9), why="taken by another server"),
         ShardsReleased(server="a", shards=(1,), why="given up"),
         ShardsTaken(server="a", shards=tuple(range(32))),
+        events.ServerLost(server="a", worker="w", was_sent=False),
+        events.ServerLost(server="a", worker="w", was_sent=True),
     ):
         lines.emit(event)
     records = lines.records()
-    assert [one["level"] for one in records] == ["warning", "warning", "warning", "info", "info"]
+    assert [one["level"] for one in records] == ["warning"] * 3 + ["info"] * 2 + ["warning", "info"]
     assert records[2]["shards"] == "1-3, 9"
     assert records[4]["shards"] == "0-31"
     assert lines.metric("rota_attempts_lost_total") == 2

@@ -8,6 +8,7 @@ from typing import Any
 
 from rota.clock import SystemClock, boot_time
 from rota.core.model import ShellTask
+from rota.events import Event
 from rota.wire.channel import ChannelClosed, WorkerChannel, memory_channel
 from rota.wire.messages import (
     Assign,
@@ -72,7 +73,8 @@ class FakeServer:
         self.fence = 100
         self.channel: Any = None
         self.listening: list[asyncio.Task[None]] = []
-        self.agent = Agent(settings, SystemClock(boot_time), self.dial)
+        self.events: list[Event] = []
+        self.agent = Agent(settings, SystemClock(boot_time), self.dial, emit=self.events.append)
         self.running = asyncio.create_task(self.agent.run())
 
     @property

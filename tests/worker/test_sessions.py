@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tests.worker.fake_server import FakeServer, eventually, written
 
 from rota.core.model import HttpTask, PythonTask
+from rota.events import DeadlinePassed
 from rota.wire.messages import Finished, Heartbeat, Moving, Refused, Returned, Revoke, Started
 from rota.worker.processes import is_alive
 from rota.worker.settings import WorkerSettings
@@ -72,6 +73,16 @@ async def test_a_server_without_its_store_is_left_when_another_is_ready(server: 
     server.renewal_age = 7.0
     await connected_again(server, 3)
     assert looks == [False, False, True], "it stays while no other is ready"
+
+
+async def test_a_deadline_that_has_passed_is_said_once(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server goes on answering, and goes on having no database."""
+    monkeypatch.setattr("rota.worker.deadline.worker_deadline", lambda sent, renewed: sent - 1.0)
+    beats = len(server.heartbeats)
+    await server.assign(server.order("sleep 300"))
+    await server.until(lambda: len(server.heartbeats) >= beats + 5)
+    said = [event for event in server.events if isinstance(event, DeadlinePassed)]
+    assert len(said) == 1
 
 
 async def test_an_end_that_no_server_heard_of_is_told_to_the_next(server: FakeServer) -> None:

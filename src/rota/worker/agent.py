@@ -193,7 +193,7 @@ class Agent:
             await session.serve()
         finally:
             self._channel = None
-        self._emit(ServerLost(server=session.server, worker=self._settings.name))
+        self._emit(ServerLost(server=session.server, worker=self._settings.name, was_sent=session.was_sent))
 
     def _note_failure(self, error: RotaError) -> None:
         """No session: say so. Refused for good before there ever was one, it is an error of the settings."""
@@ -235,7 +235,7 @@ class Agent:
 
     def _live_until(self, moment: float) -> None:
         """The deadline has moved."""
-        self._knows_silence = False
+        self._knows_silence = self._knows_silence and self._deadline.has_passed
         if self._executors is not None:
             self._executors.live_until(moment)
         if self._spool.is_broken:

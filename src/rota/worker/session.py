@@ -63,6 +63,7 @@ class Session:
         self._renewal_age = 0.0
         self._unanswered: float | None = None  # when the oldest heartbeat was sent that has no answer yet
         self.server = ""
+        self.was_sent = False  # to another server
         self.follow: Follow = lambda sent, received, told: None
         self.on_drain: Callable[[float], None] = lambda grace: None
         self.another_is_ready: Look = nowhere
@@ -123,6 +124,7 @@ class Session:
         while True:
             message: FromServer = await self._channel.receive()
             if isinstance(message, Moving):
+                self.was_sent = True
                 self.on_moving()
                 return
             handler = self._handlers.get(type(message))
