@@ -169,8 +169,12 @@ async def test_a_lost_stream_is_admitted(page: Page, rota: Installation) -> None
     await expect(page.locator("#live")).to_be_visible()
     await page.context.set_offline(True)
     rota.services.hints.close()
-    await page.clock.run_for(20_000)
     await expect(page.locator("#live")).to_have_attribute("data-state", "stale")
+    await expect(page.locator("#live")).to_have_text("not connected")
+    await page.get_by_role("button", name="Run").click()
+    await expect(page.locator(".toast.error")).to_contain_text("The server does not answer.")
+    await expect(page.locator(".toast.error")).to_contain_text("Nothing was done.")
+    assert await rota.store.runs.unfinished([(await rota.store.jobs.get(["web/page"]))["web/page"].id]) == []
     await page.clock.run_for(60_000)
     await expect(page.locator("#nosignal")).to_contain_text("No signal since")
     await expect(page.locator("body")).to_have_class("gone")

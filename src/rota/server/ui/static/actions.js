@@ -1,6 +1,7 @@
 // Buttons that do something: one POST to the API, a question first where it matters, a message afterwards.
 
-import { ApiError, post, toast } from "/static/http.js";
+import { ApiError, NoAnswer, post, toast } from "/static/http.js";
+import { isLost } from "/static/live.js";
 
 function ask(button) {
   const dialog = document.getElementById("ask");
@@ -21,6 +22,16 @@ function ask(button) {
   });
 }
 
+// A request that found no server did nothing. One that left while there still was one may have been carried out before
+// the connection broke, and then only the server knows.
+function advice(error, wasLost) {
+  if (error instanceof ApiError) return error.hint;
+  if (!(error instanceof NoAnswer)) return "";
+  return wasLost
+    ? "Nothing was done. Try again when this page is live."
+    : "It is not certain that nothing was done: look when this page is live again, before you try once more.";
+}
+
 async function perform(button) {
   let body = {};
   if (button.dataset.ask) {
@@ -29,6 +40,7 @@ async function perform(button) {
     body = "reason" in button.dataset ? answer : {};
   }
   button.disabled = true;
+  const wasLost = isLost();
   try {
     const result = await post(button.dataset.post, body);
     if ("follow" in button.dataset && result.id) {
@@ -37,8 +49,7 @@ async function perform(button) {
     } else toast("Done.");
     document.body.dispatchEvent(new CustomEvent("live-change", { detail: { topics: [] } }));
   } catch (error) {
-    const detail = error instanceof ApiError ? error.hint : "";
-    toast(error.message || "The server cannot be reached.", { error: true, detail });
+    toast(error.message, { error: true, detail: advice(error, wasLost) });
   } finally {
     button.disabled = false;
   }

@@ -11,6 +11,23 @@ export class ApiError extends Error {
   }
 }
 
+// The request or its answer was lost on the way.
+export class NoAnswer extends Error {
+  constructor() {
+    super("The server does not answer.");
+  }
+}
+
+async function send(path, options) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...options });
+  } catch {
+    throw new NoAnswer();
+  }
+  return answer(response);
+}
+
 async function answer(response) {
   if (response.status === 401) {
     location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
@@ -21,13 +38,13 @@ async function answer(response) {
 }
 
 export async function get(path) {
-  return answer(await fetch(path, { headers: { Accept: "application/json" }, credentials: "same-origin" }));
+  return send(path, { headers: { Accept: "application/json" } });
 }
 
 export async function post(path, body = {}) {
   const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
   const headers = { "Content-Type": "application/json", "X-CSRF-Token": csrf(), "Idempotency-Key": key };
-  return answer(await fetch(path, { method: "POST", headers, body: JSON.stringify(body), credentials: "same-origin" }));
+  return send(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
 export function toast(text, { error = false, detail = "", link = null } = {}) {

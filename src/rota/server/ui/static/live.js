@@ -1,10 +1,12 @@
 // One event stream per page. It says which topics changed; whoever shows them fetches them again. When the stream
-// is away the page says so: amber after 15 s, dimmed after 60 s, and nothing pretends to be fresh.
+// is away the page says so: amber as soon as the connection ends or after 15 s of silence, dimmed after 60 s, and
+// nothing pretends to be fresh.
 
 const STALE = 15000;
 const GONE = 60000;
 let source = null;
 let heard = Date.now();
+let lost = false; // the connection ended, and no new one has brought anything yet
 let position = "";
 
 function say(state, text) {
@@ -14,8 +16,11 @@ function say(state, text) {
   live.querySelector("span").textContent = text;
 }
 
+export const isLost = () => lost;
+
 function hear(event) {
   heard = Date.now();
+  lost = false;
   position = event.lastEventId || position;
   show();
 }
@@ -44,6 +49,8 @@ function connect() {
     changed(JSON.parse(event.data).topics);
   });
   source.addEventListener("error", () => {
+    lost = true;
+    show();
     if (source?.readyState === EventSource.CLOSED) {
       source = null;
       setTimeout(connect, 3000);
@@ -62,7 +69,8 @@ function show() {
     const text = `No signal since ${since} — showing old data`;
     if (banner.textContent !== text) banner.textContent = text;
     say("gone", "no signal");
-  } else if (age > STALE) say("stale", `${Math.round(age / 1000)}s old`);
+  } else if (lost) say("stale", "not connected");
+  else if (age > STALE) say("stale", `${Math.round(age / 1000)}s old`);
   else say(source ? "on" : "off", source ? "live" : "static");
 }
 
