@@ -69,6 +69,14 @@ def test_older_run_does_not_become_the_last() -> None:
     assert (stats.last_success, stats.fails_in_row) == (older.due, 0)
 
 
+def test_run_that_was_cancelled_before_it_was_due_is_not_the_last() -> None:
+    ran, ahead = end(RunState.SUCCEEDED), make_run(later(9000), state=RunState.CANCELLED, finished=later(60))
+    stats = fold(fold(EMPTY, ran), ahead)
+    assert (stats.last_run, stats.last_finished) == (ran.id, ran.finished)
+    after = end(RunState.SUCCEEDED, 600)
+    assert fold(stats, after).last_run == after.id
+
+
 def test_success_mark_never_goes_back() -> None:
     stats = fold(fold(EMPTY, end(RunState.SUCCEEDED, 600)), end(RunState.SUCCEEDED, 60))
     assert stats.last_success == later(600)

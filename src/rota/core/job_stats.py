@@ -44,11 +44,18 @@ def duration_digit(seconds: float | None) -> str:
 
 
 def fold(stats: JobStats, run: Run) -> JobStats:
-    """The counters after `run` ended. A run older than the newest one changes only the strip and the success mark."""
+    """The counters after `run` ended.
+
+    A run older than the newest one changes only the strip and the success mark, and one that was cancelled before it
+    was due only the strip: it is not what last happened, and must not stand before the runs that come before its time.
+    """
     took = (run.finished - run.started).total_seconds() if run.finished and run.started else None
     mark = OUTCOMES[run.state] + duration_digit(took)
     recent = (stats.recent + mark)[-2 * _RECENT_RUNS :]
-    stats = replace(stats, recent=recent, last_finished=run.finished)
+    stats = replace(stats, recent=recent)
+    if run.state is RunState.CANCELLED and run.started is None and run.finished and run.finished < run.due:
+        return stats
+    stats = replace(stats, last_finished=run.finished)
     if stats.last_due is None or run.due >= stats.last_due:
         stats = replace(stats, last_run=run.id, last_state=run.state, last_due=run.due)
     if run.state is RunState.SUCCEEDED:

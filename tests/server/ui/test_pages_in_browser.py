@@ -36,6 +36,18 @@ async def test_jobs_appear_run_and_pause_without_a_reload(page: Page, rota: Inst
     assert (await rota.store.jobs.get(["web/page"]))["web/page"].pause is None
 
 
+async def test_a_run_that_is_not_yet_due_is_not_the_last(page: Page, rota: Installation) -> None:
+    await rota.apply("web/page")
+    ahead = START + timedelta(days=1)
+    await rota.services.commands.trigger("web/page", params={}, key=None, at=ahead, actor=ADMIN)
+    await page.reload()
+    last = page.locator("tr[data-job='web/page'] .last")
+    await expect(last).to_have_text("never ran")
+    waiting = await rota.trigger("web/page")
+    await page.reload()
+    await expect(last.locator("a")).to_have_attribute("href", f"/r/{waiting.id}")
+
+
 async def test_the_filter_follows_typing_and_says_what_it_does_not_know(page: Page, rota: Installation) -> None:
     await rota.apply("web/page", "finance/rates")
     await expect(page.locator("tbody tr")).to_have_count(2)

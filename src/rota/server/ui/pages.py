@@ -70,9 +70,10 @@ async def show_jobs(request: Request, services: ApiServices, visit: Visit) -> Re
 
 
 async def _active(services: ApiServices, names: Sequence[str]) -> dict[str, Run]:
-    """The newest unfinished run of each of these jobs."""
+    """The newest unfinished run of each of these jobs, among those whose time has come."""
     ids = [job_id(*name.split("/", 1)) for name in names]
-    return {run.job: run for run in await services.store.runs.unfinished(ids)}
+    now = services.clock.now()
+    return {run.job: run for run in await services.store.runs.unfinished(ids) if run.due <= now}
 
 
 async def show_job(request: Request, services: ApiServices, visit: Visit) -> Response:
