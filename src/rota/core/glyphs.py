@@ -8,7 +8,7 @@ STATE_GLYPHS: Final = {
     "running": "▶",
     "succeeded": "✓",
     "failed": "✕",
-    "timed-out": "⧗",
+    "timed-out": "⇥",
     "cancelled": "⊘",
     "skipped": "↷",
     "missed": "∅",
