@@ -106,6 +106,24 @@ async def test_who_leads_what_is_seen_and_follows(page: Page, pages: ServedPages
     await expect(second).to_contain_text("99")
 
 
+async def test_what_stands_is_counted_and_listed_once(page: Page, pages: ServedPages, rota: Installation) -> None:
+    await rota.server.leaseholder.join()
+    await join(rota, "s2")
+    await connect(rota, "w-1", server="s2")
+    await rota.store.vitals.note("s2", Readings(clock_offset=-3.0))
+    for key in ("alerts:mail", "alerts:slack", "server-clock/s2"):
+        await rota.store.alerts.raise_condition(Condition(key=key, detail=f"{key} is wrong", since=START))
+    await page.goto(pages.url + "/system")
+    await expect(page.locator("h1")).to_contain_text("4 to look at")
+    await expect(page.locator(".sub")).to_have_text("server: the server has not started · 3 conditions stand")
+    await expect(page.locator(".condition")).to_have_count(3)
+    await expect(page.get_by_text("alerts:slack is wrong")).to_have_count(1)
+    await page.goto(pages.url + "/jobs")
+    await expect(page.locator("main > .problem")).to_have_count(1)
+    await page.get_by_role("link", name="and 2 more").click()
+    await expect(page.get_by_text("alerts:slack is wrong")).to_be_in_viewport()
+
+
 async def test_a_person_lifts_the_hold_after_a_restore(page: Page, pages: ServedPages, rota: Installation) -> None:
     await rota.store.leases.remember(FACT, SUSPECTED)
     hint = "at-most-once jobs are held; look at what they did since, then: rota doctor --accept-restore"

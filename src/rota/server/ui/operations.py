@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from starlette.requests import Request
@@ -180,17 +180,21 @@ def _newest(servers: Sequence[ServerView]) -> list[ServerView]:
 def _problems(
     servers: ServerList, live: Sequence[ServerView], conditions: Sequence[Condition], workers: int
 ) -> list[str]:
-    """What is not all right, in a few words each."""
-    found: list[Any] = []
+    """What is not all right, in a few words each, without what stands as a condition: the page lists those."""
+    found: list[str] = []
     if servers.unled:
-        found.append(f"{len(servers.unled)} shards are led by nobody")
+        found.append(f"{len(servers.unled)} shard{' is' if len(servers.unled) == 1 else 's are'} led by nobody")
+    standing = {condition.key for condition in conditions}
     for server in live:
         found += [f"{server.name}: {problem}" for problem in server.problems]
+        readings = readings_of(server)
+        if f"server-clock/{server.name}" in standing:
+            del readings["clock"]
         found += [
             f"{server.name}: {reading.name}"
-            for reading in readings_of(server).values()
+            for reading in readings.values()
             if reading.value is not None and abs(reading.value) > reading.limit
         ]
     if not workers:
         found.append("no worker is connected")
-    return [*found, *(["conditions stand"] if conditions else [])]
+    return found
