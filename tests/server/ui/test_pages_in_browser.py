@@ -7,7 +7,9 @@ from api_installation import ADMIN, START, Installation
 from playwright.async_api import Browser, Page, expect
 from served_pages import ServedPages
 
-from rota.core.model import Condition, RunState
+from rota.core.model import Condition, Reason, RunState
+from rota.core.run_state import Settle, advance
+from rota.store.jobs import RunChange
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
 HOSTILE = '<script>window.hacked=1</script><img src=x onerror="window.hacked=1">{{7*7}}${jndi:x}'
@@ -126,6 +128,22 @@ async def test_a_failed_run_opens_at_its_first_error_in_a_long_log(
     await page.locator("#log-lines").evaluate("(box) => { box.scrollTop = 0; }")
     await expect(page.locator("#log-place")).to_contain_text("lines 5002–6001 of 6001")
     await expect(page.locator(".waterfall rect")).not_to_have_count(0)
+
+
+async def test_the_run_that_a_sentence_names_is_one_click_away(
+    page: Page, pages: ServedPages, rota: Installation
+) -> None:
+    job = await rota.apply("web/page")
+    before = await rota.add_run(job, START - timedelta(hours=2), RunState.RUNNING)
+    skipped = await rota.add_run(job, START - timedelta(hours=1), RunState.QUEUED)
+    reason = Reason(code="OVERLAP_SKIP", params={"holder": before.id})
+    settled = advance(skipped, Settle(state=RunState.SKIPPED, at=START, reason=reason))
+    await rota.store.runs.record([RunChange(run=settled)], [], [])
+    await page.goto(f"{pages.url}/runs")
+    await expect(page.locator(f"tr[data-run='{skipped.id}'] .why a")).to_have_attribute("href", f"/r/{before.id}")
+    await page.goto(f"{pages.url}/r/{skipped.id}")
+    await page.locator(".sub a").click()
+    await page.wait_for_url(f"**/r/{before.id}")
 
 
 async def test_hostile_text_is_text_everywhere(page: Page, pages: ServedPages, rota: Installation) -> None:

@@ -17,6 +17,7 @@ from rota.server.queries.servers import ServerList, ServerView, backlog, list_se
 from rota.server.queries.workers import WorkerView, known_workers, list_workers
 from rota.server.restore import CONDITION as RESTORED
 from rota.server.ui.render import Visit, page
+from rota.server.ui.words import counted
 
 _ROWS: Final = 200
 _POLL_SECONDS: Final = 5
@@ -183,7 +184,7 @@ def _problems(
     """What is not all right, in a few words each, without what stands as a condition: the page lists those."""
     found: list[str] = []
     if servers.unled:
-        found.append(f"{len(servers.unled)} shard{' is' if len(servers.unled) == 1 else 's are'} led by nobody")
+        found.append(f"{counted(len(servers.unled), 'shard')} led by nobody")
     standing = {condition.key for condition in conditions}
     for server in live:
         found += [f"{server.name}: {problem}" for problem in server.problems]

@@ -19,7 +19,6 @@ from rota.core.model import Run
 from rota.core.query_language import quote as quote_value
 from rota.events import RequestFailed
 from rota.server.access import Session, authorize
-from rota.server.api.administration import audit_view
 from rota.server.api.gate import identify
 from rota.server.api.limits import note_turned_away
 from rota.server.api.middleware import request_id_of
@@ -29,6 +28,7 @@ from rota.server.queries.shapes import run_view
 from rota.server.ui import login, operations
 from rota.server.ui.figures import waterfall
 from rota.server.ui.render import Visit, as_yaml, page
+from rota.server.ui.timeline import named_on, timeline
 from rota.server.ui.words import parse
 from rota.store.jobs import AuditEntry
 
@@ -117,6 +117,7 @@ async def show_run(request: Request, services: ApiServices, visit: Visit) -> Res
     run = await queries.run(request.path_params["id"])
     view = run_view(run)
     before, after = await services.store.views.neighbours(run.id)
+    why, acts = await queries.why_run(run.id), await _acts(services, run.id)
     attempt = next((one for one in reversed(view.attempts)), None)
     return page(
         services,
@@ -125,10 +126,11 @@ async def show_run(request: Request, services: ApiServices, visit: Visit) -> Res
         run=view,
         attempt=attempt,
         bars=waterfall(view, now),
-        why=await queries.why_run(run.id),
+        why=why,
+        timeline=timeline(why.steps, acts, run.id),
+        named=named_on(view, acts),
         before=before,
         after=after,
-        audit=[audit_view(entry) for entry in await _acts(services, run.id)],
         final=run.state.is_final,
         queued_seconds=_queued_seconds(view.due, view.started),
         topics=f"run:{run.id},log:{run.id},job:{run.job}",

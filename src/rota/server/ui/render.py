@@ -11,7 +11,7 @@ from rota.core.zones import zone_info
 from rota.jobfile.yaml_out import yaml_lines
 from rota.server.access import Session
 from rota.server.api.services import ApiServices
-from rota.server.ui import figures, words
+from rota.server.ui import figures, timeline, words
 
 _ENVIRONMENT: Final = jinja2.Environment(
     loader=jinja2.PackageLoader("rota.server.ui", "templates"),
@@ -32,6 +32,9 @@ _ENVIRONMENT.globals.update(
     milliseconds=words.milliseconds,
     offset=words.offset,
     ranges=ranges,
+    pieces=timeline.pieces,
+    named_by=timeline.named_by,
+    counted=words.counted,
 )
 
 

@@ -88,6 +88,11 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.1f}s" if 1 <= seconds < 10 else format_rough(seconds)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: `1 instant`, `2,000 instants`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def size(count: int | None) -> str:
     """Bytes for reading."""
     if count is None:
