@@ -130,6 +130,18 @@ async def test_a_failed_run_opens_at_its_first_error_in_a_long_log(
     await expect(page.locator(".waterfall rect")).not_to_have_count(0)
 
 
+async def test_the_ledger_shows_the_newest_instants_in_full(page: Page, pages: ServedPages, rota: Installation) -> None:
+    job = await rota.apply("web/page")
+    for number in range(1, 251):
+        await rota.add_run(job, START - timedelta(minutes=number), RunState.SKIPPED)
+    await page.goto(f"{pages.url}/jobs/web/page")
+    await expect(page.locator(".ledger li").first).to_contain_text("11:59:00")
+    assert await page.locator(".ledger").evaluate("(list) => list.scrollHeight === list.clientHeight")
+    await expect(page.locator(".older")).to_contain_text("rota runs -q job:web/page")
+    corners = "(box) => getComputedStyle(box).borderBottomLeftRadius"
+    assert await page.locator(".card .tablebox").evaluate(corners) == "9px"
+
+
 async def test_the_run_that_a_sentence_names_is_one_click_away(
     page: Page, pages: ServedPages, rota: Installation
 ) -> None:

@@ -24,7 +24,7 @@ from rota.server.api.limits import note_turned_away
 from rota.server.api.middleware import request_id_of
 from rota.server.api.problems import NoSuchMethod, problem_of
 from rota.server.api.services import ApiServices
-from rota.server.queries.shapes import run_view
+from rota.server.queries.shapes import LedgerGap, LedgerRun, run_view
 from rota.server.ui import login, operations
 from rota.server.ui.figures import waterfall
 from rota.server.ui.render import Visit, as_yaml, page
@@ -35,6 +35,8 @@ from rota.store.jobs import AuditEntry
 PAGE_ROWS: Final = 50
 _STATIC: Final = Path(__file__).parent / "static"
 _LEDGER_DAYS: Final = 7
+_LEDGER_ROWS: Final = 15
+_LEDGER_MOST: Final = 200
 _ACTS_LOOKED_AT: Final = 200
 Handler = Callable[[Request, ApiServices, Visit], Awaitable[Response]]
 PublicHandler = Callable[[Request, ApiServices], Awaitable[Response]]
@@ -83,19 +85,32 @@ async def show_job(request: Request, services: ApiServices, visit: Visit) -> Res
     job = await queries.job(name, 20)
     since = f"{_LEDGER_DAYS}d"
     runs = await queries.runs(queries.run_query(f"job:{quote_value(name)}", since), "-due", None, 20)
-    now = services.clock.now()
-    ledger = await queries.ledger(name, now - timedelta(days=_LEDGER_DAYS), now, None, 200)
+    ledger, has_older = await _newest_of_ledger(services, name)
     return page(
         services,
         "job.html",
         visit,
         job=job,
         runs_items=runs.items,
-        ledger=ledger.items[::-1][:40],
-        ledger_more=len(ledger.items) > 40 or ledger.next is not None,
+        ledger=ledger,
+        ledger_more=has_older,
         yaml=as_yaml({job.name: job.spec}),
         topics=f"job:{name}",
     )
+
+
+async def _newest_of_ledger(services: ApiServices, name: str) -> tuple[list[LedgerRun | LedgerGap], bool]:
+    """A job's ledger, newest first, and whether the days it is shown for hold more.
+
+    The ledger is read oldest first: where it is long, it is read from the oldest scheduled run that is shown.
+    """
+    queries, now = services.queries, services.clock.now()
+    query = queries.run_query(f"job:{quote_value(name)} trigger:schedule", f"{_LEDGER_DAYS}d")
+    newest = await queries.runs(query, "-due", None, _LEDGER_ROWS)
+    since = parse(newest.items[-1].due) if newest.next else now - timedelta(days=_LEDGER_DAYS)
+    ledger = await queries.ledger(name, since, now, None, _LEDGER_MOST)
+    has_older = newest.next is not None or ledger.next is not None or len(ledger.items) > _LEDGER_ROWS
+    return ledger.items[::-1][:_LEDGER_ROWS], has_older
 
 
 async def show_runs(request: Request, services: ApiServices, visit: Visit) -> Response:
