@@ -222,6 +222,22 @@ async def test_a_lost_stream_is_admitted(page: Page, rota: Installation) -> None
     await expect(page.locator("body")).to_have_class("gone")
 
 
+async def test_where_nothing_is_a_person_gets_a_page_and_a_program_a_problem(
+    page: Page, pages: ServedPages, rota: Installation
+) -> None:
+    answer = await page.goto(f"{pages.url}/nowhere/<b>x")
+    assert answer is not None
+    assert answer.status == 404
+    await expect(page.locator(".empty")).to_contain_text("There is nothing at /nowhere/<b>x")
+    await page.get_by_role("link", name="All jobs").click()
+    await page.wait_for_url("**/jobs")
+    for path, accept in (("/nowhere", "*/*"), ("/nowhere", "application/json"), ("/api/v1/nowhere", "text/html")):
+        answered = await page.request.get(pages.url + path, headers={"Accept": accept})
+        assert (answered.status, answered.headers["content-type"]) == (404, "application/problem+json")
+    async with rota.client(None, Accept="text/html") as client:
+        assert (await client.get("/nowhere?a=b")).headers["location"] == "/login?next=/nowhere%3Fa%3Db"
+
+
 async def test_what_is_wrong_with_the_installation_stands_on_every_page(page: Page, rota: Installation) -> None:
     trouble = Condition(
         key="alerts:mail", detail="messages to mail:ops do not get through", since=START, hint="rota alerts"

@@ -20,7 +20,7 @@ from rota.server.api.middleware import Guard, request_id_of
 from rota.server.api.problems import problem_response
 from rota.server.api.routes import Route
 from rota.server.api.services import ApiServices, ApiSettings
-from rota.server.ui.pages import page_routes
+from rota.server.ui.pages import PageEndpoint, page_routes, show_nothing
 
 
 def api_routes(settings: ApiSettings) -> list[Route[Any, Any]]:
@@ -52,7 +52,7 @@ def build_app(services: ApiServices) -> Starlette:
     app = Starlette(
         routes=[*paths, *page_routes(services)],
         middleware=[Middleware(Guard, settings=services.settings, limits=services.limits)],
-        exception_handlers={HTTPException: _not_found},
+        exception_handlers={HTTPException: _Nothing(services).answer},
     )
     app.router.redirect_slashes = False
     return app
@@ -67,7 +67,16 @@ class _NoDoor:
         await WebSocket(scope, receive, send).send_denial_response(problem_response(missing, request_id_of(scope)))
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
-    """The answer where no route is: nothing is guessed from the path."""
-    missing = NotFound(f"there is nothing at {request.url.path[:200]}", hint="the paths are in /api/v1/openapi.json")
-    return problem_response(missing, request_id_of(request.scope))
+class _Nothing:
+    """Where no route is: nothing is guessed from the path."""
+
+    def __init__(self, services: ApiServices) -> None:
+        self._page = PageEndpoint(show_nothing, services)
+
+    async def answer(self, request: Request, error: Exception) -> Response:
+        """A page for who looks for one with a browser, a problem for programs and under the API's paths."""
+        path, accepted = request.url.path, request.headers.get("accept", "")
+        if "text/html" in accepted and request.method in ("GET", "HEAD") and not path.startswith("/api/"):
+            return await self._page.answer(request)
+        missing = NotFound(f"there is nothing at {path[:200]}", hint="the paths are in /api/v1/openapi.json")
+        return problem_response(missing, request_id_of(request.scope))

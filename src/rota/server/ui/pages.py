@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from rota.core.errors import Invalid, NotAuthenticated, RotaError
+from rota.core.errors import Invalid, NotAuthenticated, NotFound, RotaError
 from rota.core.ids import job_id
 from rota.core.model import Run
 from rota.core.query_language import quote as quote_value
@@ -174,20 +174,23 @@ class PageEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        request = Request(scope, receive)
+        response = await self.answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def answer(self, request: Request) -> Response:
+        """The page, or the page of what went wrong."""
         visit: Visit | None = None
         try:
             if request.method not in ("GET", "HEAD"):
                 raise NoSuchMethod(f"{request.method[:20]} is not possible here", hint="use GET", allow="GET")
             visit = await _signed_in(request, self._services)
-            response = await self._handler(request, self._services, visit)
+            return await self._handler(request, self._services, visit)
         except NotAuthenticated:
-            response = _to_login(request)
+            return _to_login(request)
         except RotaError as error:
-            response = error_page(self._services, error, visit, request_id_of(scope))
+            return error_page(self._services, error, visit, request_id_of(request.scope))
         except Exception as error:  # noqa: BLE001 — the edge of a request: report, answer 500, serve the next
-            response = _unexpected(self._services, request, error, visit)
-        await response(scope, receive, send)
+            return _unexpected(self._services, request, error, visit)
 
 
 class PublicEndpoint:
@@ -255,6 +258,11 @@ def _unexpected(services: ApiServices, request: Request, error: Exception, visit
     return error_page(
         services, RotaError("an internal error; nothing more is known here", hint=hint), visit, request_id
     )
+
+
+async def show_nothing(request: Request, services: ApiServices, visit: Visit) -> Response:
+    """What a person gets where no page is; the page of the error leads to Jobs."""
+    raise NotFound(f"There is nothing at {request.url.path[:200]}", hint="Its address may be mistyped.")
 
 
 async def _first_page(request: Request, services: ApiServices, visit: Visit) -> Response:
