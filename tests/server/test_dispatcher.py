@@ -224,6 +224,23 @@ async def test_overlap_replace_asks_once(world: World) -> None:
     assert [code for _, code in await world.states()] == ["", *["SUPERSEDED"] * 4, "REPLACING"]
 
 
+async def test_instants_planned_late_go_in_their_order_whoever_looks_first(world: World) -> None:
+    """They are not woken, each looks for itself; one that looks when the job is free does not overtake."""
+    worker = await world.worker()
+    await world.job(schedule="*/10 * * * * *")
+    world.clock.advance(seconds=45)  # nothing was there to plan them
+    await world.work()
+    await worker.finish(worker.order())
+    last = (await world.runs())[3]
+    assert (last.due, last.state) == (later(40), RunState.QUEUED)
+    looks = replace(last, ready_at=world.clock.now(), version=last.version + 1)
+    await world.store.runs.assign([RunChange(run=looks)], {})
+    await world.work()
+    assert worker.orders() == []
+    await world.pass_time(seconds=1)
+    assert worker.order().due == later(20)
+
+
 async def test_overlap_replace_of_a_run_between_two_tries(world: World) -> None:
     worker = await world.worker()
     retry = RetryPolicy(tries=5, wait_min=3600, wait_max=3600)

@@ -28,13 +28,13 @@ REASONS: Final[dict[str, ReasonText]] = {
     "NO_ROOM": ReasonText("all {kind} slots are taken", "rota workers shows what holds them"),
     "MISSING_SECRET": ReasonText("the secret {name} does not exist", "rota secret set {name}"),
     "OVERLAP_SKIP": ReasonText(
-        "the run before it, {holder}, was still going", "overlap: queue lets it wait; overlap: allow runs both"
+        "another run of the job, {holder}, had not ended", "overlap: queue lets it wait; overlap: allow runs both"
     ),
     "RESTORE_HELD": ReasonText(
         "the database seems to have been restored; whether this at-most-once run was started before is not known",
         "look at what the job did, then: rota doctor --accept-restore",
     ),
-    "OVERLAP_QUEUED": ReasonText("waits for the run before it, {holder}"),
+    "OVERLAP_QUEUED": ReasonText("waits for another run of the job, {holder}, to end"),
     "QUEUE_FULL": ReasonText("{limit} runs of this job were waiting already", "overlap: queue-latest keeps one"),
     "SUPERSEDED": ReasonText("a newer instant of the job, {by}, took its place"),
     "REPLACED": ReasonText("ended to make room for the newer run {by} (overlap: replace)"),

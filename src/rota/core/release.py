@@ -64,7 +64,8 @@ class Situation(Value):
     """What is known about the jobs of a batch.
 
     `holders`: released, unfinished runs by job. `unfinished`: all unfinished runs, only of jobs whose policy lets
-    runs wait for each other. `restored`: the store is suspected to be older than what was done with it.
+    runs wait for each other, or of which a run was planned late. `restored`: the store is suspected to be older than
+    what was done with it.
     """
 
     jobs: Mapping[JobId, Job]
@@ -166,11 +167,11 @@ def _policy(run: Run, spec: JobSpec) -> Overlap:
     Instants that could only be planned late, because nothing was there to plan them, come all at once: no run of the
     job was going when they were due, so none is skipped for that. They go one after the other.
     """
-    return Overlap.QUEUE if _was_planned_late(run) and spec.overlap is Overlap.SKIP else spec.overlap
+    return Overlap.QUEUE if was_planned_late(run) and spec.overlap is Overlap.SKIP else spec.overlap
 
 
-def _was_planned_late(run: Run) -> bool:
-    """Whether the run was created long after its instant."""
+def was_planned_late(run: Run) -> bool:
+    """Whether the run was created long after its instant: then it may have to wait for others of its job."""
     return run.trigger is Trigger.SCHEDULE and run.created - run.due > PUNCTUAL
 
 
@@ -198,7 +199,7 @@ def _settle(run: Run, state: RunState, reason: Reason, now: datetime) -> Run:
 
 def _wait(run: Run, reason: Reason, now: datetime) -> Run:
     """The run goes on waiting, and says for what."""
-    poll = POLL_LATE if _was_planned_late(run) else POLL_WAITING
+    poll = POLL_LATE if was_planned_late(run) else POLL_WAITING
     if reason.code == "ASKED_BACK":
         poll = POLL_ASKED_BACK
     return replace(run, reason=reason, ready_at=now + poll, version=run.version + 1)

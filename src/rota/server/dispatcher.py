@@ -13,7 +13,7 @@ from rota.clock import Clock
 from rota.core.errors import Conflict
 from rota.core.model import Delivery, Job, JobId, Overlap, Run, RunId
 from rota.core.placement import WorkerRoom, kinds_with_room
-from rota.core.release import InLine, Ready, Released, Situation, lets_runs_wait, may_stage, release
+from rota.core.release import InLine, Ready, Released, Situation, lets_runs_wait, may_stage, release, was_planned_late
 from rota.core.schedule import Schedule
 from rota.events import Emit, RunsStaged
 from rota.loop import NO_REST, Loop
@@ -146,12 +146,13 @@ class Dispatcher(Loop):
     async def _decide(self, found: Waiting, now: datetime) -> Released:
         """Ask core what may start."""
         watchful = [job.id for job in found.jobs.values() if job.spec.overlap is not Overlap.ALLOW]
-        patient = [job.id for job in found.jobs.values() if lets_runs_wait(job.spec)]
+        patient = {job.id for job in found.jobs.values() if lets_runs_wait(job.spec)}
+        patient.update(run.job_id for run in found.runs if was_planned_late(run))
         holders = await self._store.runs.holders(watchful) if watchful else {}
         situation = Situation(
             jobs=found.jobs,
             holders=holders,
-            unfinished=await self._unfinished(patient),
+            unfinished=await self._unfinished(sorted(patient)),
             restored=await self._is_held(found.jobs),
         )
         return release(found.runs, situation, self._schedule_of, now)

@@ -143,7 +143,7 @@ def _what_for(run: Run) -> tuple[str, str]:
 
 _ANY_WORKER: Final = ("CATCH_UP", "REPINNED", "RETURNED", "REQUEUED", "WORKER_STOPPED", "RETRY_WAIT")
 _WORDS: Final = {
-    "OVERLAP_QUEUED": "the run of the same job before it",
+    "OVERLAP_QUEUED": "another run of the same job",
     "REPLACING": "the end of the run it replaces",
     "ASKED_BACK": "a worker to give back a run that is due later",
 }
