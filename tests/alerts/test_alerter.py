@@ -169,6 +169,22 @@ async def test_a_refused_notice_does_not_hold_up_those_behind_it(setup: Setup) -
     assert (await setup.notice(second)).state == "sent"
 
 
+async def test_a_test_that_fails_is_over_and_is_no_condition(setup: Setup) -> None:
+    """Its route may be a slip of the pen: whoever sent it is told at once, and nobody else."""
+    first, second = make_notice("test"), replace(make_notice("test"), id="test-2")
+    setup.mail.error = NotTaken("down")
+    await setup.store.alerts.add([first])
+    await setup.work()
+    assert ((await setup.notice(first)).state, (await setup.notice(first)).error) == ("given-up", "down")
+    assert await setup.store.alerts.conditions() == []
+    await setup.store.alerts.add([second, make_notice()])
+    await setup.work()
+    assert (await setup.notice(second)).state == "given-up"
+    assert (await setup.notice(make_notice())).state == "pending"
+    (condition,) = await setup.store.alerts.conditions()
+    assert condition.detail == "messages to mail:ops@example.com do not get through: down", "it is of the other message"
+
+
 async def test_one_failure_postpones_all_of_its_route_without_trying_them(setup: Setup) -> None:
     await setup.store.alerts.add([make_notice(), make_notice("recovered"), make_notice("missed")])
     setup.mail.error = NotTaken("down")

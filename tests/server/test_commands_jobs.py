@@ -218,6 +218,15 @@ async def test_pause_skips_what_waits_and_names_what_may_still_start(world: Worl
     assert await world.states() == [("starting", ""), ("skipped", "PAUSED")]
 
 
+async def test_pause_does_not_name_what_somebody_wants_later(world: World) -> None:
+    """That is not the schedule's, and nobody has it."""
+    await world.job(schedule=MINUTELY)
+    await world.trigger(at=later(3600))
+    result = await world.commands.pause("team/job", until=None, reason="", actor=ADA)
+    assert result.may_still_start == ()
+    assert await world.states() == [("queued", "")]
+
+
 async def test_pause_keeps_a_run_between_two_tries(world: World) -> None:
     worker = await world.worker()
     await world.job(schedule=MINUTELY, retry=RetryPolicy(tries=2, wait_min=5, jitter=0))

@@ -130,7 +130,7 @@ def pause(
     end = f" until {show.times(screen).at(paused['until'], answer['job']['timezone'])}" if paused["until"] else ""
     screen.line(f"{job} is paused{end}")
     for run in answer["may_still_start"]:
-        screen.talk(f"! run {run} may still start: a worker has it already", "warn")
+        screen.talk(f"! run {run} may still start: a worker has it already, or it is between two tries", "warn")
     screen.next_step(f"rota resume {job}")
     return 0
 

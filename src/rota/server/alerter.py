@@ -30,6 +30,7 @@ TAIL_LINES: Final = 20
 FIRST_WAIT: Final = timedelta(minutes=1)
 LONGEST_WAIT: Final = timedelta(hours=6)
 GIVE_UP_AFTER: Final = timedelta(days=3)
+TEST: Final = "test"  # the event of a message that somebody sends to try a route; it is tried once
 
 
 class Alerter(Loop):
@@ -117,7 +118,7 @@ class Alerter(Loop):
             except Refused as error:
                 await self._settle_failed([notice], error, given_up=True)
             except NotTaken as error:
-                await self._postpone(notices[position:], error)
+                await self._not_taken(notices[position:], error)
                 return
             else:
                 await self._settle_sent(notice)
@@ -151,6 +152,15 @@ class Alerter(Loop):
         self._emit(NoticeSent(event=notice.event, route=notice.route, job=notice.job))
         await self._conditions.clear(_condition_key(notice.route))
 
+    async def _not_taken(self, notices: Sequence[Notice], error: RotaError) -> None:
+        """The route does not work: who tried it is told so, and all else is tried again."""
+        tests = [notice for notice in notices if notice.event == TEST]
+        others = [notice for notice in notices if notice.event != TEST]
+        if tests:
+            await self._settle_failed(tests, error, given_up=True)
+        if others:
+            await self._postpone(others, error)
+
     async def _postpone(self, notices: Sequence[Notice], error: RotaError) -> None:
         """The route does not work: the first of `notices` was tried, the others would meet the same."""
         now = self._clock.now()
@@ -179,6 +189,8 @@ class Alerter(Loop):
         for notice in notices:
             self._emit_failed(notice, error, given_up=given_up)
         first = notices[0]
+        if first.event == TEST:  # whoever asked is told, and nothing that matters was lost
+            return
         count = "a message" if len(notices) == 1 else f"{len(notices)} messages"
         await self._raise(first, f"gave up on {count} to {first.route}: {error.detail}", error.hint)
 

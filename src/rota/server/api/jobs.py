@@ -72,7 +72,7 @@ class PauseBody(Body):
 
 
 class PauseAnswer(View, kw_only=True):
-    """The paused job, and the runs that may still start because they were handed to a worker already."""
+    """The paused job, and the runs that may still start: a worker has them already, or they are between two tries."""
 
     job: JobView
     may_still_start: list[str]

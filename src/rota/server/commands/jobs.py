@@ -120,8 +120,8 @@ class JobCommands(Command):
         self._after_change(actor, ApplyResult(changed=(full_name,)))
         job = await self._job(full_name)
         unfinished = await self._store.runs.unfinished([job.id])
-        may_start = tuple(run.id for run in unfinished if run.state is not RunState.RUNNING)
-        return PauseResult(job=job, may_still_start=may_start)
+        released = [run.id for run in unfinished if run.released is not None and run.state is not RunState.RUNNING]
+        return PauseResult(job=job, may_still_start=tuple(released))
 
     async def resume(self, full_name: str, *, actor: Actor) -> Job:
         """Plan a job again from now on; the instants of the pause lie in one gap row. Not paused: no change."""
