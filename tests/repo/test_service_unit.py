@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from repo_scripts import ROOT
 
+from rota.settings import Sources, load_server_settings, load_worker_settings
+
 FOLDER = ROOT / "packaging" / "systemd"
 UNITS = {
     "rota.service": "run-as-a-service.md",
@@ -92,3 +94,43 @@ def test_the_guide_installs_this_unit(name: str, guide: str) -> None:
     files = [word for word in (FOLDER / name).read_text().split() if word.startswith("/etc/rota/")]
     for file in files:
         assert file in text
+
+
+@pytest.mark.parametrize("name", ["rota-server.service", "rota-worker.service"])
+def test_the_guide_begins_with_what_the_unit_needs(name: str) -> None:
+    before = guide_of(name).partition(f"packaging/systemd/{name}")[0]
+    assert "(run-as-a-service.md#install)" in before  # the user, and /opt/rota
+    assert "sudo install -d -m 0750 -o root -g rota /etc/rota" in guide_of(name)
+    install = guide_of("rota.service").partition("## Install")[2].partition("\n## ")[0]
+    assert "useradd --system" in install
+    assert "venv /opt/rota" in install
+    assert "systemctl" not in install  # whoever installs a server or a worker does not start `rota up`
+
+
+def test_the_settings_that_guides_write_are_taken(tmp_path: Path) -> None:
+    for file in ("server.pem", "server.key", "secret-key", "ca.pem"):
+        (tmp_path / file).touch()
+    server = load_server_settings(Sources({"ROTA_DATABASE": "sqlite:///x.db"}, {}, written("server.toml", tmp_path)))
+    assert server.is_https
+    assert server.secret_key_file == tmp_path / "secret-key"
+    worker = load_worker_settings(Sources({}, {}, written("worker.toml", tmp_path)), tmp_path / "state")
+    assert len(worker.servers) == 2
+    assert worker.ca == tmp_path / "ca.pem"
+
+
+def test_a_join_token_is_only_removed_once_the_worker_has_its_own() -> None:
+    removals = [line for line in guide_of("rota-worker.service").splitlines() if "rm /etc/rota/join-token" in line]
+    assert removals == ["sudo test -s /var/lib/rota-worker/worker-token && sudo rm /etc/rota/join-token"]
+
+
+def guide_of(name: str) -> str:
+    return (ROOT / "docs" / "how-to" / UNITS[name]).read_text()
+
+
+def written(name: str, folder: Path) -> Path:
+    """The settings file that a guide writes into /etc/rota, as one in `folder`."""
+    guide = guide_of(f"rota-{name.removesuffix('.toml')}.service")
+    text = guide.partition(f"sudo tee /etc/rota/{name} <<'END'\n")[2].partition("END\n")[0]
+    path = folder / name
+    path.write_text(text.replace("/etc/rota/", f"{folder}/"))
+    return path
