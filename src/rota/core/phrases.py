@@ -23,6 +23,14 @@ _NTH: Final = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "la
 _PERIODS: Final = {"month": ALL_MONTHS, "quarter": 0b001001001001, "year": 1}
 _LAST_MONTHS: Final = {"month": ALL_MONTHS, "quarter": 0b100100100100, "year": 1 << 11}
 _UNITS: Final = {"second": 1, "minute": 60, "hour": 3600}
+# A unit as a word of its own, behind a number: people write it, and it is answered with how it is written here.
+_UNIT_WORDS: Final = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("d", "day", "days"), "d"),
+    **dict.fromkeys(("w", "week", "weeks"), "w"),
+}
 _GROUPS: Final = {"day": EVERY_DAY, "weekday": DateRule(weekdays=WORKDAYS), "weekend": DateRule(weekdays=0b1000001)}
 _INSTEAD: Final = {
     "week": '"every monday at 00:00"',
@@ -121,9 +129,21 @@ def _every(reader: _Reader) -> ClockRule | IntervalRule:
     if _weekday_range(word) is not None:
         return _weekdays(reader, token)
     if word and (not word[0].isalpha() or word in ("nan", "inf", "infinity")):
+        _refuse_unit_apart(token, reader.peek().text.lower())
         seconds = parse_duration(token, what="the interval", longest=LONGEST_INTERVAL)
         return _interval(reader, token, seconds, f"every {word}")
     raise unknown_word(token, [*_GROUPS, *_UNITS, *_WEEKDAYS], "write for example every 5m, every day, every mon,wed")
+
+
+def _refuse_unit_apart(number: Token, following: str) -> None:
+    """`every 5 minutes`: say how it is written."""
+    unit = _UNIT_WORDS.get(following)
+    if unit is not None and re.fullmatch(r"[0-9]{1,9}", number.text, re.ASCII):
+        raise ScheduleError(
+            f"an interval of {number.text} {following} is written as one word",
+            position=number.position,
+            hint=f"write every {number.text}{unit}",
+        )
 
 
 def _interval(reader: _Reader, token: Token, seconds: int, words: str) -> IntervalRule:
