@@ -101,6 +101,9 @@ def test_what_a_server_is_not_told(tmp_path: Path) -> None:
     ]
     half = problems(server, tmp_path, database=DATABASE, tls__certificate=tmp_path / "c.pem")
     assert half == ["--tls-certificate: tls.certificate is given without tls.key\n  = give both"]
+    both = {"tls__certificate": "/none", "tls__key": tmp_path / "c.pem"}
+    lone = problems(server, tmp_path, database=DATABASE, host="0.0.0.0", **both)
+    assert lone == ["--tls-certificate: tls.certificate: there is no file /none"]
     missing = problems(server, tmp_path, database=DATABASE, tls__key="/none", secret_key_file="/none")
     assert missing[0] == "--tls-key: tls.key: there is no file /none"
     assert any("secret_key_file: there is no file /none" in one for one in missing)

@@ -134,6 +134,22 @@ def test_an_anchor_cannot_hold_itself() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a\nb\n: c", "expected the start of a document, but found a map"),
+        ("%FOO\na: b", "expected the start of a document, but found a value"),
+        ("%TAG ! x", "expected the start of a document, but found the end of the file"),
+        ("a: 'b' 'c'", "expected the end of the block, but found a value"),
+        ("a: &x &y z", "expected the end of the block, but found “anchor”"),
+        ("a: [1", "expected ',' or ']', but got the end of the file"),
+        ("%YAML 9\n---\na: b", "expected a digit or '.', but found the end of the line"),
+    ],
+)
+def test_broken_syntax_is_told_in_words_and_not_in_those_of_the_parser(text: str, words: str) -> None:
+    assert only(text).message == f"the file is not YAML: {words}"
+
+
+@pytest.mark.parametrize(
     ("data", "code"),
     [
         (b"\xff\xfe\x00", "E0103"),

@@ -71,8 +71,7 @@ class Unreadable(Exception):
 def decode(data: bytes, problems: Problems) -> str | None:
     """Bytes of a job file as text, or None with the reason noted."""
     if len(data) > MOST_BYTES:
-        size = f"{len(data) / 1024 / 1024:.1f} MiB"
-        problems.add("E0102", f"the file is {size}, more than 5 MiB", help=["split it into several files"])
+        problems.add("E0102", "the file is more than 5 MiB", help=["split it into several files"])
         return None
     try:
         return data.decode("utf-8-sig")

@@ -37,6 +37,18 @@ from rota.jobfile.problems import Problems
 _NEEDS_QUOTES: Final = re.compile(r"""^(\s*(?:-\s+|(?:-\s+)?[\w.-]+\s*:\s+))([*@%`][^#"'\n]*?)\s*(?:\s#.*)?$""")
 _IN_FLOW: Final = re.compile(r"(\$\{[^}]*\}?)")
 _ALIAS: Final = re.compile(r"\*[A-Za-z][\w-]*")
+# What the parser calls by names of its own, one of them at times as a tuple.
+_TOKEN: Final = re.compile(r"\('<([a-z -]+)>',\)|'<([a-z -]+)>'|<([a-z -]+)>")
+_TOKENS: Final = {
+    "stream end": "the end of the file",
+    "document start": "the start of a document",
+    "document end": "the end of a document",
+    "block end": "the end of the block",
+    "block mapping start": "a map",
+    "block sequence start": "a list",
+    "block entry": "an item of a list",
+    "scalar": "a value",
+}
 
 
 class _Open:
@@ -269,7 +281,7 @@ def _note_syntax(error: MarkedYAMLError, text: str, problems: Problems) -> None:
     index = min(mark.index, len(text)) if mark is not None else 0
     if note_missing_quotes(index, problems):
         return
-    what = (error.problem or "broken syntax").replace("<stream end>", "the end of the file")
+    what = _TOKEN.sub(_token_words, error.problem or "broken syntax").replace("'\\n'", "the end of the line")
     hints: list[str] = []
     if "'\\t'" in what:
         what = "a tab is used for indentation"
@@ -281,3 +293,9 @@ def _note_syntax(error: MarkedYAMLError, text: str, problems: Problems) -> None:
         line = problems.source.position(min(error.context_mark.index, len(text)))[0]
         hints.append(f"{error.context} that began in line {line}")
     problems.add("E0104", f"the file is not YAML: {what}", index, help=hints)
+
+
+def _token_words(match: re.Match[str]) -> str:
+    """A token of the parser, as people call it."""
+    name = next(filter(None, match.groups()))
+    return _TOKENS.get(name, f"“{name}”")

@@ -90,9 +90,9 @@ class Gathered:
 
     def take(self, key: Key, value: Any, where: str) -> None:
         """Read one value."""
+        self.places[key.name] = where  # also of one that is wrong: it was given
         try:
             self.values[key.name] = key.read(value)
-            self.places[key.name] = where
         except Invalid as error:
             self.problems.append(
                 SettingsProblem(where=where, message=f"{key.name}: {error.detail}", hint=error.hint or "")

@@ -111,7 +111,7 @@ def _web(gathered: Gathered) -> dict[str, Any]:
 def _check_web(gathered: Gathered) -> None:
     """What is wrong only together: a way in from the network without TLS, half a certificate."""
     values = gathered.values
-    halves = [name for name in ("tls.certificate", "tls.key") if name in values]
+    halves = [name for name in ("tls.certificate", "tls.key") if name in gathered.places]
     if len(halves) == 1:
         other = "tls.key" if halves == ["tls.certificate"] else "tls.certificate"
         gathered.problem(halves[0], f"{halves[0]} is given without {other}", "give both")
