@@ -213,6 +213,8 @@ def test_next_is_in_the_zone_of_the_job(live: Command, ns: str) -> None:
     assert re.search(r"T03:00:00\+0[12]:00 .*Europe/Berlin", done.out)
     assert len(live("next", "--in", "3d", "-q", f"ns:{ns}", "--jsonl").lines) == 3
     assert "is not a duration" in live("next", "--in", "soon", expect=2).err
+    refused = live("next", "--limit", "99999999", expect=2)
+    assert refused.err == "error[INVALID]: the parameter limit must be at most 1000\n"
 
 
 def test_show_a_job_a_run_and_a_worker(live: Command, ns: str) -> None:

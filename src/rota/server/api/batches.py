@@ -14,6 +14,7 @@ from rota.server.api.bodies import decode_json
 from rota.server.api.idempotency import run_key
 from rota.server.api.problems import Problem, problem_of
 from rota.server.api.routes import BATCH_LIMIT, PREFIX, Answer, Body, Call, Parameters, Route
+from rota.server.api.wording import in_words
 from rota.server.commands import ApplyResult, TriggerRequest, WantedJob
 from rota.server.queries.shapes import RunView, View, run_view
 
@@ -152,7 +153,8 @@ def _items(call: Call[Any, bytes], kind: type[Any], key: str) -> list[bytes]:
         try:
             items = [bytes(raw) for raw in getattr(msgspec.json.decode(call.body, type=kind), key)]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Invalid(f"the body is not what is expected here: {error}", hint=f'send {{"{key}": […]}}') from error
+            what = f"the body is not what is expected here: {in_words(error)}"
+            raise Invalid(what, hint=f'send {{"{key}": […]}}') from error
     if len(items) > MOST_ITEMS:
         raise TooLarge(f"{len(items)} items in one request; the most is {MOST_ITEMS}", hint="send them in parts")
     return items

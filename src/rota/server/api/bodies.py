@@ -13,6 +13,7 @@ from rota.core.errors import Invalid, TooLarge
 from rota.server.api.limits import BodyShare
 from rota.server.api.problems import WrongMediaType
 from rota.server.api.routes import Parameters, Route
+from rota.server.api.wording import in_words
 
 DEEPEST: Final = 32
 LONGEST_PARAMETER: Final = 8192
@@ -55,7 +56,7 @@ def decode_json(raw: bytes, kind: type[_T]) -> _T:
     try:
         value = msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"the body is not what is expected here: {error}", hint=_hint(kind)) from error
+        raise Invalid(f"the body is not what is expected here: {in_words(error)}", hint=_hint(kind)) from error
     _TWINS.decode(raw.decode())
     return value
 
@@ -98,7 +99,7 @@ def read_parameters(request: Request, kind: type[_P]) -> _P:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Invalid(f"a parameter is not what is expected here: {error}") from error
+        raise Invalid(in_words(error, "parameter")) from error
 
 
 def _check_parameter(name: str, value: str, given: dict[str, Any], known: Sequence[str]) -> None:
