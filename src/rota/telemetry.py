@@ -42,7 +42,7 @@ rota_store_refusals_total{contract,code}.
 import functools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -358,11 +358,16 @@ def _escaped(match: re.Match[str]) -> str:
 def _plain_values(_logger: Any, _name: str, fields: Any) -> Any:
     """Values a log line can hold on one line; control characters cannot forge a second one."""
     for key, value in fields.items():
-        if isinstance(value, str):
-            fields[key] = _CONTROL.sub(_escaped, value)
-        elif not isinstance(value, int | float | bool | None):
-            fields[key] = str(value)
+        if not isinstance(value, int | float | bool | None):
+            fields[key] = _CONTROL.sub(_escaped, _words(value))
     return fields
+
+
+def _words(value: Any) -> str:
+    """A value in words: of several, each after a comma."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={one}" for name, one in value.items())
+    return ",".join(str(one) for one in value) if isinstance(value, tuple) else str(value)
 
 
 def _level_of(event: Event) -> int:

@@ -12,6 +12,8 @@ from rota import events
 from rota.events import (
     ClockStepped,
     Event,
+    InstallationMeasured,
+    JobsChanged,
     JobsPlanned,
     LeaseLapsed,
     LoopFailed,
@@ -131,6 +133,14 @@ def test_hostile_text_forges_no_line_and_moves_no_cursor(json_lines: bool) -> No
     )
     assert len(lines.text().splitlines()) == 1
     assert not set(lines.text()[:-1]) & set("\n\r\x1b\x00\x9b")
+
+
+def test_several_values_are_told_in_words() -> None:
+    lines = Lines(json_lines=False)
+    lines.emit(JobsChanged(actor="anna", created=2, changed=0, removed=0, names=("demo/hello", "web/a\nb")))
+    assert "names=demo/hello,web/a\\nb" in lines.text()
+    lines.emit(InstallationMeasured(store_answers=True, runs={"queued": 2, "running": 1}))
+    assert 'runs="queued=2,running=1"' in lines.text()
 
 
 def test_metrics_follow_the_events() -> None:
