@@ -205,6 +205,8 @@ def test_users(tmp_path):
         identity_of("ghost-of-nobody", made)
     with pytest.raises(UserRefused, match="allowed: nobody"):
         identity_of("daemon", made)
+    with pytest.raises(UserRefused, match=r"user: nobody is not allowed on worker w \(it allows none\)"):
+        identity_of("nobody", replace(made, allowed_users=()))
     assert as_user(["/bin/x"], ME) == ["/bin/x"]
     assert as_user(["/bin/x"], replace(ME, switch=True))[-2:] == ["--", "/bin/x"]
     assert working_folder("~/a", ME) == "/home/me/a"

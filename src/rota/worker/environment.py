@@ -36,9 +36,9 @@ def identity_of(user: str | None, settings: WorkerSettings) -> Identity:
     if user is None:
         return _own_identity()
     if user not in settings.allowed_users:
-        allowed = ", ".join(settings.allowed_users) or "nobody"
+        allowed = f"allowed: {', '.join(settings.allowed_users)}" if settings.allowed_users else "it allows none"
         raise UserRefused(
-            f"user: {user} is not allowed on worker {settings.name} (allowed: {allowed}); "
+            f"user: {user} is not allowed on worker {settings.name} ({allowed}); "
             f"add {user} to allowed_users in the worker's settings"
         )
     try:
