@@ -8,7 +8,7 @@ import pytest
 from tests.cli.command import Command
 from tests.e2e.running_rota import rota_command
 
-from rota.cli.main import GROUPS, VERBS, overview, run
+from rota.cli.main import GROUPS, MEANT, VERBS, overview, run
 
 GOOD = "version: 1\nnamespace: web\njobs:\n  fetch: { schedule: every day at 03:00, shell: 'true' }\n"
 BAD = """\
@@ -47,13 +47,22 @@ def test_verbs_are_listed_once() -> None:
     assert len(VERBS) == sum(len(group.verbs) for group in GROUPS)
 
 
+def test_words_of_other_programs_lead_to_verbs_and_are_none() -> None:
+    assert not MEANT.keys() & VERBS.keys()
+    assert {verb.partition(" ")[0] for verb in MEANT.values()} <= VERBS.keys()
+
+
 def test_version(rota: Command) -> None:
     assert rota("--version").out.startswith("rota 0.")
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"), [("lss", "ls"), ("aply", "apply"), ("log", "logs"), ("wokers", "workers"), ("chek", "check")]
-)
+    ("word", "meant"),
+    [
+        ("lss", "ls"), ("aply", "apply"), ("log", "logs"), ("wokers", "workers"), ("chek", "check"),
+        ("status", "ls"), ("staus", "ls"), ("ps", "runs"), ("stop", "cancel"), ("start", "run"),
+    ],
+)  # fmt: skip
 def test_a_mistyped_verb_is_answered_with_the_nearest(rota: Command, word: str, meant: str) -> None:
     done = rota(word, expect=2)
     assert f'there is no verb "{word}"' in done.err

@@ -231,6 +231,8 @@ def test_times_that_lie_ahead(text: str, ahead: timedelta) -> None:
     [
         ("03:00", timedelta(hours=-10)),
         ("yesterday 03:00", timedelta(hours=-34)),
+        ("tomorrow", timedelta(hours=11)),
+        ("tomorrow 03:00", timedelta(hours=14)),
         ("today 14:30:15", timedelta(hours=1, minutes=30, seconds=15)),
         ("-36h", timedelta(hours=-36)),
         ("+2h", timedelta(hours=2)),

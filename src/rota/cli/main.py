@@ -85,6 +85,29 @@ GROUPS: Final = (
 VERBS: Final = {name: verb for group in GROUPS for name, verb in group.verbs.items()}
 # Verbs of two words, where the second has a module of its own because it must start quickly.
 PAIRS: Final = {("explain", "cron"): Verb("cron", "cron", "Explain a schedule")}
+# What people type who know other programs, which looks like something else or like nothing.
+MEANT: Final = {
+    "status": "ls",
+    "list": "ls",
+    "jobs": "ls",
+    "ps": "runs",
+    "history": "runs",
+    "start": "run",
+    "trigger": "run",
+    "stop": "cancel",
+    "kill": "cancel",
+    "rerun": "retry",
+    "describe": "show",
+    "inspect": "show",
+    "validate": "check",
+    "diff": "plan",
+    "deploy": "apply",
+    "create": "new",
+    "delete": "apply --prune",
+    "disable": "pause",
+    "enable": "resume",
+    "login": "open",
+}
 _EXAMPLES: Final = """\
   rota up                                       start here, and open the printed link
   rota new web/fetch                            write a job file
@@ -131,8 +154,8 @@ def _dispatch(arguments: list[str]) -> int:
 def _unknown(word: str) -> int:
     """Not a verb: say the nearest one."""
     shown = "".join(char if char.isprintable() else "·" for char in word[:60])
-    close = difflib.get_close_matches(word, VERBS, n=1, cutoff=0.5)
-    nearest = f'did you mean "rota {close[0]}"?' if close else "rota --help shows all"
+    close = difflib.get_close_matches(word, [*VERBS, *MEANT], n=1, cutoff=0.6)
+    nearest = f'did you mean "rota {MEANT.get(close[0], close[0])}"?' if close else "rota --help shows all"
     sys.stderr.write(f'error: there is no verb "{shown}"\n  = {nearest}\n')
     return USAGE
 

@@ -74,7 +74,7 @@ def past_or_future(text: str, now: datetime, where: ZoneInfo) -> datetime:
     day, separator, rest = word.partition(" ")
     if separator and day.lower() in ("today", "yesterday", "tomorrow") and _CLOCK.fullmatch(rest):
         return _on_day(day.lower(), rest, now, where)
-    return parse_time(word, now, where)
+    return _on_day("tomorrow", "00:00", now, where) if word == "tomorrow" else parse_time(word, now, where)
 
 
 def future(text: str, now: datetime, where: ZoneInfo) -> datetime:
