@@ -1,6 +1,7 @@
 """`rota doctor --database`: a look straight at a store, which changes nothing in it that is not asked for."""
 
 import asyncio
+import socket
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -132,6 +133,21 @@ def test_a_role_that_may_only_read_is_refused_with_what_to_do(rota: Command, pos
     finally:
         for right in ("DROP OWNED BY reader", "DROP ROLE reader"):
             asyncio.run(on(url, right))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["server", "--port", "0"], 6), (["token", "create"], 6), (["doctor"], 40), (["doctor", "--restored"], 6)],
+)
+def test_of_a_database_that_does_not_answer_nobody_says_that_work_goes_on(
+    rota: Command, arguments: list[str], code: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        nobody = f"postgresql://rota@127.0.0.1:{listening.getsockname()[1]}/rota"
+    done = rota(*arguments, "--database", nobody, expect=code)
+    assert "the database cannot be reached" in done.out + done.err
+    assert "= look at its address and at the database, then try again" in done.out + done.err
+    assert "by itself" not in done.out + done.err
 
 
 def test_a_table_without_a_column_is_said_and_nothing_is_migrated(rota: Command, url: str) -> None:

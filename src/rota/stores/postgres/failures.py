@@ -20,7 +20,8 @@ REPEATED: Final = (
 )  # fmt: skip
 
 _POOLING: Final = "connect to the database itself, or through a pooler in session mode"
-_WAIT: Final = "work goes on by itself once it answers"
+_GOES_ON: Final = "work goes on by itself"
+_WAIT: Final = f"{_GOES_ON} once it answers"
 _UNKNOWN: Final = "what was being written is there whole, or not at all"
 
 # By SQLSTATE, or its first two characters: what happened, and what to do.
@@ -28,8 +29,8 @@ _UNAVAILABLE: Final[dict[str, tuple[str, str | None]]] = {
     "08": ("the connection to the database is gone", _UNKNOWN),
     "25006": ("the database is read-only", "it is a standby, or set read-only: connect to the primary"),
     "40": ("the database is too busy: others were first, again and again", _WAIT),
-    "53": ("the database has run out of something", "look at its log; work goes on by itself"),
-    "53100": ("the disk under the database is full", "free some space; work goes on by itself"),
+    "53": ("the database has run out of something", f"look at its log; {_GOES_ON}"),
+    "53100": ("the disk under the database is full", f"free some space; {_GOES_ON}"),
     "53300": ("the database takes no more connections", "raise max_connections, or end other clients"),
     "55P03": ("the database is busy: a lock was not free in time", "look for long transactions in pg_stat_activity"),
     "57": ("the database stopped the statement", _WAIT),
@@ -83,6 +84,13 @@ def mapped(error: Exception, where: str, *, search: bool = False) -> RotaError:
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):  # the driver lost the thread
         return StoreUnavailable(f"the connection to the database is gone: {where} ({error})", hint=_UNKNOWN)
     return StoreUnusable(f"the database does not answer as it should: {where} ({error})", hint="rota doctor")
+
+
+def at_opening(error: StoreUnavailable) -> StoreUnavailable:
+    """The same where nothing is at work yet that could go on by itself."""
+    if error.hint is None or _GOES_ON not in error.hint:
+        return error
+    return StoreUnavailable(error.detail, hint="look at its address and at the database, then try again")
 
 
 def _of_state(code: str, error: Exception, where: str, *, search: bool) -> RotaError:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from rota.core.errors import StoreUnavailable
 from rota.store.bundle import Store
 from rota.stores.migrations import SchemaState
 from rota.stores.postgres.access import PostgresAccess
@@ -10,7 +11,7 @@ from rota.stores.postgres.alerts import PostgresAlerts
 from rota.stores.postgres.batches import SHARDS
 from rota.stores.postgres.checks import examine, refuse
 from rota.stores.postgres.connection import Connection, Connector
-from rota.stores.postgres.failures import FOREIGN, mapped
+from rota.stores.postgres.failures import FOREIGN, at_opening, mapped
 from rota.stores.postgres.held import PostgresHeld
 from rota.stores.postgres.jobs import PostgresJobs
 from rota.stores.postgres.lanes import Lanes, close_quietly, open_lanes
@@ -45,8 +46,10 @@ async def open_postgres(
             lanes.verbs.adopt(connection)
         partitions = Partitions(lanes, options.days_ahead)
         await partitions.make()
-    except BaseException:
+    except BaseException as error:
         await lanes.close()
+        if isinstance(error, StoreUnavailable):
+            raise at_opening(error) from error
         raise
     signals = PostgresSignals(connector)
     signals.start()
@@ -56,7 +59,10 @@ async def open_postgres(
 async def schema_of(url: str) -> SchemaState:
     """Which schema the database of `url` has; changes nothing. Raises as `open_postgres`."""
     connector = Connector(url, _DEFAULTS.application_name)
-    connection = await connector.connect()
+    try:
+        connection = await connector.connect()
+    except StoreUnavailable as error:
+        raise at_opening(error) from error
     try:
         return await read_schema(connection, connector.where)
     except FOREIGN as error:
