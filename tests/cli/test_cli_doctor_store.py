@@ -39,12 +39,12 @@ def items(rota: Command, url: str, expect: int) -> dict[str, tuple[str, str, str
     return {one["subject"]: (one["level"], one["words"], one["hint"]) for one in found}
 
 
-async def join(url: str, *names: str) -> None:
+async def join(url: str, *names: str, lease_seconds: float = 1000.0) -> None:
     """Servers that live and lead half of the shards each."""
     store = await open_postgres(url, FOR_TESTS)
     for place, name in enumerate(names):
         row = Server(id=name, name=name, url="", version="1.2.3", started=NOON, renewed=NOON, lease_until=NOON)
-        await store.leases.join(row, 1000.0)
+        await store.leases.join(row, lease_seconds)
         await store.leases.take(name, dict.fromkeys(range(place, store.shards, len(names)), 0))
     await store.close()
 
@@ -187,3 +187,16 @@ def test_a_restore_is_said_and_accepted_without_a_server(rota: Command, url: str
     assert "at-most-once jobs go on" in rota("doctor", "--accept-restore", "--database", url).out
     assert "condition" not in items(rota, url, 40)
     assert rota("doctor", "--accept-restore", "--database", url, "--json").json == {"was_held": False}
+
+
+def test_a_restore_is_not_said_while_servers_are_at_work(rota: Command, url: str) -> None:
+    asyncio.run(join(url, "a", "b"))
+    refused = rota("doctor", "--restored", "--database", url, expect=5)
+    assert refused.out == ""
+    assert refused.err.startswith("error[CONFLICT]: servers are at work on it: a, b; nothing was changed\n  = stop all")
+    assert "condition" not in items(rota, url, 0)
+
+
+def test_a_lease_that_came_with_the_backup_is_waited_for(rota: Command, url: str) -> None:
+    asyncio.run(join(url, "a", lease_seconds=0.5))
+    assert rota("doctor", "--restored", "--database", url).out == "at-most-once jobs are held\n"

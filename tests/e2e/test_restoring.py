@@ -60,6 +60,7 @@ def test_what_ran_after_the_backup_is_not_run_again_unasked(
     program = binaries()["postgres-18"] / "pg_dump"
     subprocess.run([program, "--format=custom", f"--file={dump}", cluster.database], check=True, timeout=60)
     cluster.rota("run", "pay/once", "--wait")
+    cluster.rota("doctor", "--restored", "--database", cluster.database, expect=5)  # its server is at work
     assert cluster._parts[0].stop() == 0
     cluster.database = restore(postgres, dump)
     if told:

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from rota.core.actor import Actor
-from rota.core.errors import NotFound
-from rota.core.lease import is_live
+from rota.core.errors import Conflict, NotFound
+from rota.core.lease import LEASE_SECONDS, is_live
 from rota.core.model import Condition, Server, Standing, Value
 from rota.server.restore import RestoreWatch
 from rota.settings.database import DatabaseUrl
@@ -21,6 +21,7 @@ from rota.stores.sqlite import schema_of as sqlite_schema
 from rota.wiring.stores import open_store
 
 _READINGS = 5
+_LOOK_AGAIN_SECONDS = 0.25
 
 
 class StoreReport(Value):
@@ -56,10 +57,14 @@ def look_at_store(url: DatabaseUrl) -> StoreReport:
 
 
 def hold_restored(url: DatabaseUrl, actor: Actor) -> None:
-    """Hold at-most-once work of a store that somebody has restored, before its servers start."""
+    """Hold at-most-once work of a store that somebody has restored, before its servers start.
+
+    Raises Conflict when one is at work: it may have given away what should have been held.
+    """
 
     async def hold() -> None:
         async with open_store(url) as opened:
+            await _refuse_servers(opened.store)
             await RestoreWatch(opened.store, opened.clock, lambda event: None).hold(actor)
 
     asyncio.run(hold())
@@ -75,10 +80,35 @@ def accept_restore(url: DatabaseUrl, actor: Actor) -> bool:
     return asyncio.run(accept())
 
 
+async def _refuse_servers(store: Store) -> None:
+    """Raise Conflict when a server is at work on the store.
+
+    A backup holds the leases of its time, and one that is restored quickly still has them for seconds. So a lease
+    counts once it is renewed, or has outlasted what any that nobody renews could.
+    """
+    _, live = await _live(store)
+    renewed = {server.id: server.renewed for server in live}
+    end = time.monotonic() + LEASE_SECONDS
+    while live and all(renewed.get(server.id) == server.renewed for server in live) and time.monotonic() < end:
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        _, live = await _live(store)
+    if live:
+        names = ", ".join(server.name for server in live)
+        raise Conflict(
+            f"servers are at work on it: {names}; nothing was changed",
+            hint="stop all servers, put the backup back once more, and say so before any starts; or is another one meant?",
+        )
+
+
+async def _live(store: Store) -> tuple[Standing, tuple[Server, ...]]:
+    """Who is at work on the store; nobody else on one that is embedded."""
+    standing = await store.leases.standing()
+    return standing, tuple(one for one in standing.servers if is_live(one, standing.now) and not store.embedded)
+
+
 async def _report(store: Store) -> StoreReport:
     seconds, offset = await _time(store.leases.now)
-    standing = await store.leases.standing()
-    live = tuple(server for server in standing.servers if is_live(server, standing.now) and not store.embedded)
+    standing, live = await _live(store)
     return StoreReport(
         problems=tuple(await store.leases.check()),
         seconds=seconds,
