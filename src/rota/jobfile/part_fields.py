@@ -163,8 +163,8 @@ ALERT_KEYS: Final = table(
         takes="`failed`, `missed`, `late`, `recovered`, `output`",
         default="[failed, recovered]",
         example="[failed, late, recovered]",
-        meaning="Of what. `output`: whenever a run wrote anything, as cron does. `recovered`: the first success after a "
-        "`failed` that was told; nothing recovers from `late` or `missed`.",
+        meaning="Of what. `output`: whenever a run wrote anything, as cron does. `recovered`: the first success after "
+        "a `failed` that was told; nothing recovers from `late` or `missed`.",
     ),
     Field(
         name="runbook",

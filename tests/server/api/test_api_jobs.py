@@ -81,8 +81,11 @@ async def test_jobs_are_listed_by_pages_in_order(rota: Installation) -> None:
             cursor = page["next"]
         assert seen == [f"job-{number:02}" for number in range(25)]
         for limit, words in (
-            ("1001", "be at most 1000"), ("0", "be at least 1"), ("x", "be a whole number"), ("9" * 30, "be at most 1000"),
-        ):  # fmt: skip
+            ("1001", "be at most 1000"),
+            ("9" * 30, "be at most 1000"),
+            ("0", "be at least 1"),
+            ("x", "be a whole number"),
+        ):
             refused = await client.get(f"/api/v1/jobs?limit={limit}")
             assert (refused.status_code, refused.json()["detail"]) == (422, f"the parameter limit must {words}")
         assert (await client.get("/api/v1/jobs?cursor=%22%3B+drop")).json()["code"] == "BAD_CURSOR"
