@@ -197,6 +197,15 @@ def test_a_restore_is_not_said_while_servers_are_at_work(rota: Command, url: str
     assert "condition" not in items(rota, url, 0)
 
 
+@pytest.mark.parametrize("flag", ["--restored", "--accept-restore"])
+def test_what_is_no_store_becomes_none_by_a_restore(rota: Command, postgres: Cluster, flag: str) -> None:
+    assert "there is no file" in rota("doctor", flag, "--database", "sqlite:///none/rota.db", expect=3).err
+    assert not (rota.folder / "none").exists()
+    empty = postgres.create()
+    assert "holds nothing" in rota("doctor", flag, "--database", empty, expect=3).err
+    assert asyncio.run(on(empty, "SELECT to_regnamespace('rota')")) is None
+
+
 def test_a_lease_that_came_with_the_backup_is_waited_for(rota: Command, url: str) -> None:
     asyncio.run(join(url, "a", lease_seconds=0.5))
     assert rota("doctor", "--restored", "--database", url).out == "at-most-once jobs are held\n"

@@ -1,15 +1,26 @@
 """`rota move`: an installation made by `rota up` goes on over PostgreSQL, history, secrets and tokens included."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 from tests.e2e.running_cluster import Cluster, python
 from tests.e2e.running_rota import RunningRota
 from tests.postgres.cluster import Cluster as PostgresCluster
 from tests.postgres.clusters import Clusters
+
+from rota.clock import SystemClock
+from rota.core.actor import Actor
+from rota.server.access import AccessControl
+from rota.settings.database import database_url
+from rota.store.transfer import Kind
+from rota.stores.sqlite import open_sqlite
+from rota.wiring.moving import move_store
 
 JOBS = """
 version: 1
@@ -73,13 +84,16 @@ def test_an_installation_goes_on_over_postgresql(cluster: Cluster, empty: str, t
     runs = json.loads(cluster.rota("runs", "--json", "-q", "since:1h"))["items"]
     assert sorted(run["state"] for run in runs) == ["failed", "succeeded", "succeeded"]
     assert json.loads(cluster.rota("ls", "--json"))["items"][1]["next"]
+    (tmp_path / "back").mkdir()
     busy = cluster.command("move", empty, "sqlite:///back/rota.db", expect=5)
     assert "a server works on the source" in busy.stderr
     assert "stop all servers first" in busy.stderr
+    assert names(tmp_path / "back") == []
     assert server.stop() == 0
     back = json.loads(cluster.rota("move", empty, "sqlite:///back/rota.db", "--json"))
     assert back["moved"]["runs"] == 3
     assert back["secret_key_file"] is None
+    assert (tmp_path / "back" / "rota.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_cannot_be_moved_is_said(cluster: Cluster, empty: str, tmp_path: Path) -> None:
@@ -92,6 +106,9 @@ def test_what_cannot_be_moved_is_said(cluster: Cluster, empty: str, tmp_path: Pa
     assert "not the address of a database" in cluster.command("move", "rota.db", empty, expect=2).stderr
     nothing = cluster.command("move", empty, "sqlite:///a/rota.db", expect=3)
     assert "holds nothing" in nothing.stderr
+    assert not (tmp_path / "a").exists()
+    schema = "SELECT to_regnamespace('rota')"
+    assert asyncio.run(value(empty, schema)) is None  # looked at, and left as it was
     (tmp_path / "empty").mkdir()
     with RunningRota(tmp_path, "--jobs", str(tmp_path / "empty")) as up:
         address = f"sqlite:///{up.data}/rota.db"
@@ -100,6 +117,57 @@ def test_what_cannot_be_moved_is_said(cluster: Cluster, empty: str, tmp_path: Pa
     cluster.rota("move", address, empty)
     again = cluster.command("move", address, empty, expect=5)
     assert "the destination is not empty" in again.stderr
+    folder = cluster.command("move", address, "sqlite:///typing/eror/rota.db", expect=3)
+    assert "there is no folder typing/eror" in folder.stderr
+    assert not (tmp_path / "typing").exists()
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_nothing_is_left_beside_a_file_that_is_no_store(cluster: Cluster, tmp_path: Path, side: str) -> None:
+    for folder in ("docs", "other"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "docs" / "README.md").write_text("# Read me\n" * 500)
+    asyncio.run(make_store(tmp_path / "other" / "rota.db"))
+    addresses = ["sqlite:///docs/README.md", "sqlite:///other/rota.db"]
+    refused = cluster.command("move", *(addresses if side == "source" else addresses[::-1]), expect=2)
+    assert "not a database" in refused.stderr
+    assert names(tmp_path / "docs") == ["README.md"]
+
+
+def test_what_was_interrupted_leaves_no_file(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    asyncio.run(make_store(tmp_path / "one" / "rota.db"))
+    addresses = [database_url(f"sqlite:///{tmp_path}/{folder}/rota.db") for folder in ("one", "two")]
+
+    def interrupt(kind: Kind, count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        move_store(addresses[0], addresses[1], interrupt)
+    assert names(tmp_path / "two") == ["lock"]
+    assert move_store(addresses[0], addresses[1], lambda kind, count: None).counts[Kind.TOKENS] == 1
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def make_store(path: Path) -> None:
+    """A store with a token in it."""
+    store = await open_sqlite(path, clock=SystemClock())
+    setup = Actor(name="setup", scopes=frozenset({"admin"}))
+    await AccessControl(store.access, SystemClock()).create_token("a", ["read"], actor=setup)
+    await store.close()
+
+
+async def value(url: str, sql: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
 
 
 def test_passwords_of_both_addresses_leave_the_list_of_processes() -> None:

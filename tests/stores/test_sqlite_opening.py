@@ -61,6 +61,18 @@ async def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     await refused(tmp_path / "none" / "rota.db", StoreUnavailable, "no folder")
 
 
+async def test_a_new_file_is_its_owners_alone_and_so_is_what_lies_beside_it(path: Path, clock: ManualClock) -> None:
+    before = os.umask(0)
+    try:
+        store = await open_sqlite(path, clock=clock)
+        files = sorted(path.parent.iterdir())
+        assert [one.name for one in files] == ["rota.db", "rota.db-shm", "rota.db-wal"]
+        assert {one.stat().st_mode & 0o777 for one in files} == {0o600}
+        await store.close()
+    finally:
+        os.umask(before)
+
+
 async def test_a_folder_in_the_files_place_is_said(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StoreUnavailable, match="cannot be opened"):

@@ -24,14 +24,14 @@ async def move(source: Store, destination: Store, progress: Progress) -> dict[Ki
     holds something. What was begun and not finished leaves a destination that is of no use: begin again with an empty
     one.
     """
-    await _refuse_live(source, "source")
-    await _refuse_live(destination, "destination")
+    await refuse_live(source, "source")
+    await refuse_live(destination, "destination")
     if not await destination.transfer.is_empty():
         raise Conflict("the destination is not empty", hint="name a new database or file; nothing is ever merged")
     await destination.transfer.raise_fences(await source.transfer.fences())
     moved = {kind: await _move_kind(source, destination, kind, progress) for kind in Kind}
-    await _refuse_live(source, "source")  # one that was started meanwhile: what it did since may be missing
-    await _refuse_live(destination, "destination")
+    await refuse_live(source, "source")  # one that was started meanwhile: what it did since may be missing
+    await refuse_live(destination, "destination")
     return moved
 
 
@@ -57,7 +57,7 @@ def _as_of(destination: Store, kind: Kind, values: tuple[Any, ...]) -> tuple[Any
     return tuple(replace(job, shard=shard_of(job.id, destination.shards)) for job in values)
 
 
-async def _refuse_live(store: Store, name: str) -> None:
+async def refuse_live(store: Store, name: str) -> None:
     """Raise Conflict when a server works on the store. Of an embedded one, the lock on its folder has told already."""
     if store.embedded:
         return

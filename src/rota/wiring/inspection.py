@@ -59,8 +59,10 @@ def look_at_store(url: DatabaseUrl) -> StoreReport:
 def hold_restored(url: DatabaseUrl, actor: Actor) -> None:
     """Hold at-most-once work of a store that somebody has restored, before its servers start.
 
-    Raises Conflict when one is at work: it may have given away what should have been held.
+    Raises Conflict when one is at work: it may have given away what should have been held. NotFound where there is
+    no store.
     """
+    _check_is_there(url)
 
     async def hold() -> None:
         async with open_store(url) as opened:
@@ -72,12 +74,19 @@ def hold_restored(url: DatabaseUrl, actor: Actor) -> None:
 
 def accept_restore(url: DatabaseUrl, actor: Actor) -> bool:
     """Let at-most-once work go on; servers notice before they next give some away. Returns whether it was held."""
+    _check_is_there(url)
 
     async def accept() -> bool:
         async with open_store(url) as opened:
             return await RestoreWatch(opened.store, opened.clock, lambda event: None).accept(actor)
 
     return asyncio.run(accept())
+
+
+def _check_is_there(url: DatabaseUrl) -> None:
+    """Raise NotFound where opening would make a store: nobody has restored it."""
+    if schema_of(url).present == 0:
+        raise NotFound(f"{url.shown} holds nothing", hint="is it the right one?")
 
 
 async def _refuse_servers(store: Store) -> None:
@@ -96,7 +105,7 @@ async def _refuse_servers(store: Store) -> None:
         names = ", ".join(server.name for server in live)
         raise Conflict(
             f"servers are at work on it: {names}; nothing was changed",
-            hint="stop all servers, put the backup back once more, and say so before any starts; or is another one meant?",
+            hint="stop all servers, put the backup back once more, then say so; or is another database meant?",
         )
 
 

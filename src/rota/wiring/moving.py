@@ -12,10 +12,12 @@ from rota.server.restore import explain
 from rota.settings.database import DatabaseUrl
 from rota.store.bundle import Store
 from rota.store.transfer import Kind
-from rota.stores.moving import Progress, move
+from rota.stores.moving import Progress, move, refuse_live
+from rota.wiring.inspection import schema_of
 from rota.wiring.stores import open_store
 
 _KEY_FILE: Final = "secret-key"
+_FILES: Final = ("", "-wal", "-shm")  # of SQLite, by what follows the name
 
 
 class Moved(Value):
@@ -29,16 +31,21 @@ def move_store(source: DatabaseUrl, destination: DatabaseUrl, progress: Progress
     """Copy all of `source` into `destination`, which is prepared if it is new; the source stays as it is.
 
     Raises Conflict when a server is at work on one of them or the destination holds something, Invalid when both are
-    one, NotFound when the source holds nothing.
+    one, NotFound when the source holds nothing or there is no folder for the destination. Then, and when it is
+    interrupted, no file is left that was not there before.
     """
     _check(source, destination)
+    _check_source(source)
+    _check_destination(destination)
 
     async def carry() -> Moved:
-        async with _source(source) as one, _opened(destination) as two:
+        async with _opened(source) as one:
             if await one.transfer.is_empty():
-                raise NotFound(f"{source.shown} holds nothing", hint="is it the right one?")
-            counts = await move(one, two, progress)
-            await explain(two)
+                raise _nothing_in(source)
+            await refuse_live(one, "source")
+            async with _made(destination) as two:
+                counts = await move(one, two, progress)
+                await explain(two)
         return Moved(counts=counts, key_file=_key_file(source) if counts[Kind.SECRETS] else None)
 
     return asyncio.run(carry())
@@ -51,11 +58,42 @@ async def _opened(url: DatabaseUrl) -> AsyncIterator[Store]:
         yield opened.store
 
 
-def _source(url: DatabaseUrl) -> contextlib.AbstractAsyncContextManager[Store]:
-    """The store to read. A file that is missing is a mistake in its name, and none is made."""
+@contextlib.asynccontextmanager
+async def _made(url: DatabaseUrl) -> AsyncIterator[Store]:
+    """The store to write. A file that was made for it goes again, while it is still ours, if not all arrived."""
+    is_new = url.scheme == "sqlite" and not url.path.exists()
+    async with _opened(url) as store:
+        try:
+            yield store
+        except BaseException:
+            if is_new:
+                await store.close()
+                for ending in _FILES:
+                    url.path.with_name(url.path.name + ending).unlink(missing_ok=True)
+            raise
+
+
+def _check_source(url: DatabaseUrl) -> None:
+    """Refuse what is no store before anything is made beside it. A file that is missing is a mistake in its name."""
     if url.scheme == "sqlite" and not url.path.is_file():
         raise NotFound(f"there is no file {url.path}", hint="rota up keeps it in its data folder: .rota/rota.db")
-    return _opened(url)
+    if schema_of(url).present == 0:
+        raise _nothing_in(url)
+
+
+def _check_destination(url: DatabaseUrl) -> None:
+    """Refuse a file that is no store, and a folder that is not there: it is a mistake in its name."""
+    if url.scheme != "sqlite":
+        return
+    if not url.path.absolute().parent.is_dir():
+        folder = url.path.parent
+        raise NotFound(f"there is no folder {folder} for the new database", hint=f"mkdir -m 700 {folder}")
+    if url.path.is_file():
+        schema_of(url)
+
+
+def _nothing_in(url: DatabaseUrl) -> NotFound:
+    return NotFound(f"{url.shown} holds nothing", hint="is it the right one?")
 
 
 def _check(source: DatabaseUrl, destination: DatabaseUrl) -> None:

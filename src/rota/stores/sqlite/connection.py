@@ -4,6 +4,8 @@ The writing one creates the file where it is missing; the reading one cannot cha
 takes too long. Transactions are begun and ended by hand, so that none is open where nobody asked for it.
 """
 
+import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -49,6 +51,8 @@ def open_writer(path: Path | None) -> sqlite3.Connection:
     where = words(path)
     if path is not None and not path.parent.is_dir():
         raise StoreUnavailable(f"there is no folder {path.parent} to keep the database in", hint="make the folder")
+    if path is not None:
+        _make_private(path)
     try:
         connection = _connect(":memory:" if path is None else str(path))
     except FOREIGN as error:
@@ -100,6 +104,15 @@ class Deadline:
 
     def _is_over(self) -> bool:
         return time.monotonic() > self._end
+
+
+def _make_private(path: Path) -> None:
+    """Make the file where it is missing, for its owner alone: output, tokens and ciphertext of secrets lie in it.
+
+    SQLite gives the files beside it the rights of the file. What cannot be made is SQLite's to say.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
