@@ -304,6 +304,20 @@ def test_a_token_does_what_its_scope_says_until_it_is_revoked(live: Command, ns:
     assert "is revoked" in live("token", "revoke", mine["id"]).out
     done = live("ls", "--token", text, expect=4)
     assert text not in done.err
+    assert "rota token create --database URL --scope admin" in done.err
+
+
+def test_the_token_in_use_is_only_revoked_when_that_is_meant(live: Command) -> None:
+    made = live("token", "create", "--scope", "admin", "--json").json
+    own = ("token", "revoke", made["id"], "--token", made["token"])
+    refused = live(*own, expect=2)
+    assert "is the one this command uses; nothing was revoked" in refused.err
+    assert "--force" in refused.err
+    done = live(*own, "--force")
+    assert "is revoked" in done.out
+    assert "! it was the token in use" in done.err
+    assert "rota token create --database URL --scope admin" in done.err
+    assert "not valid here" in live("ls", "--token", made["token"], expect=4).err
 
 
 def test_open_prints_a_link_that_works_once(live: Command) -> None:

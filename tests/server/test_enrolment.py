@@ -142,8 +142,10 @@ async def test_an_ended_join_token_is_refused_and_that_is_on_the_trail(rota: Ins
         rota.clock.advance(hours=2)
     else:
         await rota.services.access.revoke_token(record.id, actor=ADMIN)
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(NotAuthenticated) as refused:
         await rota.services.enrolment.join(text, "w1")
+    assert str(refused.value) == ("the token has expired" if how == "expired" else "the token is not valid here")
+    assert refused.value.hint == "rota token create --join makes another"
     actor, thing, detail = (await trail(rota))[0]
     assert (actor, thing) == ("fleet", record.id)
     assert detail == ("denied: it has expired" if how == "expired" else "denied: it was revoked")

@@ -20,6 +20,8 @@ from rota.settings.values import host_zone
 
 VARIABLE_OF_TOKENS: Final = "ROTA_TOKEN_DATABASE"  # where --database goes that shows a password
 
+_FIRST: Final = "rota token create --database URL --scope admin (rota up makes its own anew when it starts)"
+
 token = make_app("rota token", "Tokens for programs that use the API, and for workers that join.")
 
 
@@ -156,15 +158,25 @@ def revoke(
     token_id: Annotated[str, Parameter(help="Its id, as rota token list shows it.")],
     /,
     *,
+    force: Annotated[Flag, Parameter(help="Also when it is the one this command uses.")] = False,
     server: Server = Server(),
     show: Show = Show(),
 ) -> int:
     """End a token at once."""
     with server.connect() as rota:
+        is_own = rota.run(rota.api.system.read("/me"))["token_id"] == token_id
+        if is_own and not force:
+            raise Invalid(
+                f"token {plain(token_id)} is the one this command uses; nothing was revoked",
+                hint="rota token create --scope admin makes one to use instead; --force ends it all the same",
+            )
         ended = rota.run(rota.api.system.revoke_token(token_id))
     screen = show.screen()
     if show.is_data:
         show.emit(screen, ended)
     else:
         screen.line(f"token {plain(ended['id'])} ({plain(ended['name'])}) is revoked")
+    if is_own:
+        screen.talk("! it was the token in use: the next command needs another", "warn")
+        screen.next_step("with no other admin token, on the server's machine: " + _FIRST)
     return 0

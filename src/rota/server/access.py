@@ -41,6 +41,10 @@ MOST_USES: Final = 1000
 _BELIEVED_SECONDS: Final = 2.0
 _MOST_BELIEVED: Final = 4096
 _USED_AGAIN: Final = timedelta(minutes=1)
+_ANOTHER: Final = (
+    "rota token create makes one (--join: for a worker). If no admin token is left: rota token create --database URL "
+    "--scope admin, on the server's machine; rota up makes its own anew when it starts"
+)
 _TOKEN: Final = re.compile(r"rota_[A-Za-z0-9_-]{43}[0-9a-z]{6}", re.ASCII)
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 # What a scope allows beside itself. Metrics stand alone: whoever scrapes them needs nothing else.
@@ -154,7 +158,7 @@ class AccessControl:
         return await self._store.tokens()
 
     async def authenticate_token(self, text: str, request_id: str | None = None) -> Actor:
-        """The actor of a token, or NotAuthenticated; wrong, expired and revoked tokens are told apart by nobody."""
+        """The actor of a token, or NotAuthenticated; nobody tells wrong and revoked tokens apart."""
         return _actor(await self.holder(text, request_id), request_id)
 
     async def holder(self, text: str, request_id: str | None = None) -> TokenRecord:
@@ -164,7 +168,7 @@ class AccessControl:
             if record is not None and JOIN in record.scopes:
                 what = "was revoked" if record.revoked else "has expired"
                 await self._store.audit([join_entry(record, self._clock.now(), f"denied: it {what}", request_id)])
-            raise NotAuthenticated("the token is not valid here", hint="rota token create makes one")
+            raise _not_valid(record)
         await self._note_use(record)
         return record
 
@@ -264,6 +268,13 @@ def join_entry(token: TokenRecord, at: datetime, detail: str, request_id: str | 
     return AuditEntry(
         at=at, actor=token.name, verb="worker.join", object=worker or token.id, detail=detail, request_id=request_id
     )
+
+
+def _not_valid(record: TokenRecord | None) -> NotAuthenticated:
+    """Why a token opens nothing. That it has expired is said to whoever holds it; that it was revoked to nobody."""
+    another = "rota token create --join makes another" if record is not None and JOIN in record.scopes else _ANOTHER
+    is_over = record is not None and record.revoked is None
+    return NotAuthenticated("the token has expired" if is_over else "the token is not valid here", hint=another)
 
 
 def _check_token(name: str, scopes: Sequence[str]) -> None:

@@ -205,12 +205,15 @@ async def test_a_revoked_or_expired_token_is_dead_within_seconds(rota: Installat
         bearer = {"Authorization": f"Bearer {made['token']}"}
         assert (await admin.get("/api/v1/me", headers=bearer)).json()["name"] == "ci"
         rota.clock.advance(hours=1)
-        assert (await admin.get("/api/v1/me", headers=bearer)).status_code == 401
+        refused = await admin.get("/api/v1/me", headers=bearer)
+        assert (refused.status_code, refused.json()["detail"]) == (401, "the token has expired")
+        assert "rota token create --database URL --scope admin" in refused.json()["hint"]
         other = (await admin.post("/api/v1/tokens", json={"name": "ci2", "scopes": ["read"]})).json()
         bearer = {"Authorization": f"Bearer {other['token']}"}
         assert (await admin.get("/api/v1/me", headers=bearer)).status_code == 200
         assert (await admin.delete(f"/api/v1/tokens/{other['id']}")).json()["revoked"]
-        assert (await admin.get("/api/v1/me", headers=bearer)).status_code == 401
+        refused = await admin.get("/api/v1/me", headers=bearer)
+        assert (refused.status_code, refused.json()["detail"]) == (401, "the token is not valid here")
         listed = (await admin.get("/api/v1/tokens")).text
         assert other["token"] not in listed
         assert made["token"] not in listed
