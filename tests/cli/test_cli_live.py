@@ -99,6 +99,21 @@ def test_run_prints_the_id_alone_on_stdout(live: Command, ns: str) -> None:
     assert live("run", f"{ns}/daily", "--json").json["job"] == f"{ns}/daily"
 
 
+def test_a_run_that_is_not_let_in_says_so_and_why(live: Command, ns: str) -> None:
+    first = live("run", f"{ns}/long")
+    assert f"Next: rota logs -f {first.out.strip()}" in first.err
+    second = live("run", f"{ns}/long")
+    run = second.out.strip()
+    assert is_run_id(run)
+    assert "skipped  " in second.err
+    assert live("show", run, "--json").json["reason"]["words"] in second.err
+    assert f"Next: rota why {run}" in second.err
+    assert "rota logs" not in second.err
+    waited = live("run", f"{ns}/long", "--wait", expect=22)
+    assert "skipped: " in waited.out
+    live("cancel", first.out.strip(), "--wait")
+
+
 @pytest.mark.parametrize(
     ("job", "code", "word"),
     [("daily", 0, "succeeded"), ("bad", 20, "failed"), ("slow", 21, "timed-out"), ("dies", 20, "failed")],

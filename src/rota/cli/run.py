@@ -1,9 +1,10 @@
 """One run: `run`, `cancel`, `retry`; and waiting for its end."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -18,6 +19,8 @@ from rota.core.glyphs import STATE_GLYPHS
 from rota.core.units import parse_duration
 
 Document = dict[str, Any]
+_MOMENT_SECONDS: Final = 1.0
+_LOOK_AGAIN_SECONDS: Final = 0.05
 
 
 @Parameter(name="*")
@@ -73,7 +76,7 @@ def run(
                 moment = times.past_or_future(at, show.times(screen).now, zone)
             started = await client.jobs.trigger(job, params=params, at=moment)
             if not waiting.wait:
-                return _started(started, screen, show)
+                return await _started(client, started, screen, show)
             return await _await_end(client, started, seconds, screen, show, as_job=exit_code_of_job)
 
     return asyncio.run(work())
@@ -99,7 +102,7 @@ def retry(
             old = await client.runs.resolve(reference)
             started = await client.runs.retry(old["id"])
             if not waiting.wait:
-                return _started(started, screen, show)
+                return await _started(client, started, screen, show)
             return await _await_end(client, started, seconds, screen, show)
 
     return asyncio.run(work())
@@ -141,14 +144,34 @@ def _param(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _started(run: Document, screen: Screen, show: Show) -> int:
-    """Say which run it is."""
+async def _started(client: Client, run: Document, screen: Screen, show: Show) -> int:
+    """Say which run it is; and what keeps it from starting, if that is known within a moment."""
     if show.is_data:
         show.emit(screen, run)
         return 0
     screen.line(run["id"])
+    screen.flush()
+    if show.quiet:
+        return 0
+    run = await _settled(client, run)
+    if run["state"] in exits.OF_STATE and not run["attempt"]:
+        screen.talk(_state_words(run), "warn")
+        screen.next_step(f"rota why {run['id']}")
+        return 0
+    if run["state"] == "queued" and run["reason"]:
+        screen.talk(_state_words(run), "dim")
     screen.next_step(f"rota logs -f {run['id']}")
     return 0
+
+
+async def _settled(client: Client, run: Document) -> Document:
+    """The run once it is let in or not: that is decided after it was made. As it is, when that takes long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_MOMENT_SECONDS):
+            while run["state"] == "queued" and not run["reason"]:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                run = await client.runs.get(run["id"])
+    return run
 
 
 async def _await_end(
@@ -192,7 +215,7 @@ def _state_words(run: Document) -> str:
     words = f"{glyph} {run['state']}"
     if run["state"] in ("starting", "running"):
         words += f"  attempt {run['attempt']} on {run['worker']}"
-    elif run["state"] == "queued" and run["reason"]:
+    elif run["reason"] and (run["state"] == "queued" or not run["attempt"]):
         words += f"  {run['reason']['words']}"
     return plain(words)
 
