@@ -378,7 +378,7 @@ async def test_requests_that_were_not_begun_are_taken_back():
     assert runner.take_back() == attempts[1:]
     assert list(runner.queue) == attempts[:1]
     assert (runner.head, runner.take_back()) == (attempts[0], [])
-    runner._theirs.send(b'{"id": "0.r1", "begin": 1.0, "end": 2.0}')
+    runner._theirs.send(b'{"id": "0.r1", "begin": 1.0, "end": 2.0}\n')
     runner.receive()
     assert [(answer.id, answer.end) for answer in answers] == [("0.r1", 2.0)]
     runner.next(2.0)

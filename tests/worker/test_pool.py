@@ -13,7 +13,7 @@ from rota.core.model import PythonTask
 from rota.worker.attempt import Attempt
 from rota.worker.executors.places import Place
 from rota.worker.executors.pool import RunnerPool
-from rota.worker.executors.runner_process import DEEP, RunnerProcess
+from rota.worker.executors.runner_process import DEEP, Answer, RunnerProcess
 from rota.worker.folders import Folders
 from rota.worker.keeper_link import KeeperLink
 from rota.worker.output import Capture
@@ -107,7 +107,7 @@ async def test_only_far_more_of_the_same_place_is_overfull(pool: RunnerPool) -> 
 
 def answer(runner: RunnerProcess, end: float) -> None:
     """What the process would say."""
-    runner._theirs.send(json.dumps({"id": "0.r1", "begin": end - 1.0, "end": end}).encode())
+    runner._theirs.send(json.dumps({"id": "0.r1", "begin": end - 1.0, "end": end}).encode() + b"\n")
 
 
 async def test_a_process_is_slow_since_its_last_answer(pool: RunnerPool) -> None:
@@ -131,6 +131,30 @@ async def test_answers_that_are_read_to_see_whether_it_is_slow_are_handled(pool:
     answer(runner, runner.head_since + 2.0)
     assert not runner.is_slow(runner.head_since)
     assert (runner.left, len(runner.queue)) == (0, 0)
+
+
+async def test_answers_come_in_pieces_of_any_size(pool: RunnerPool) -> None:
+    heard: list[Answer] = []
+    pool.on_answer = lambda runner, told: (heard.append(told), runner.next(told.end))[0]
+    runner = pool.launch(HERE)
+    give(runner, 40)
+    text = b"".join(json.dumps({"id": f"{n}.r", "end": 1.0, "result": "é" * n}).encode() + b"\n" for n in range(40))
+    for start in range(0, len(text), 37):
+        runner._theirs.send(text[start : start + 37])
+        runner.receive()
+    assert [(told.id, told.result) for told in heard] == [(f"{n}.r", "é" * n) for n in range(40)]
+
+
+async def test_all_that_was_answered_is_taken_in_at_once(pool: RunnerPool) -> None:
+    """Of a process that is gone nothing more comes: what it said is then handled in one go."""
+    heard: list[int] = []
+    pool.on_answer = lambda runner, told: (heard.append(len(told.result)), runner.next(told.end))[0]
+    runner = pool.launch(HERE)
+    give(runner, 3)
+    for size in (200_000, 300_000, 5):
+        runner._theirs.send(json.dumps({"id": "0.r", "end": 1.0, "result": "x" * size}).encode() + b"\n")
+    runner.receive()
+    assert heard == [200_000, 300_000, 5]
 
 
 async def test_a_process_whose_requests_were_all_taken_back_has_room_again(pool: RunnerPool) -> None:

@@ -2,7 +2,7 @@
 
 Standard library only, one file, Python 3.9 or newer: it runs in the job's own interpreter. Requests are texts of JSON
 in the memory of descriptor 6; a token in the pipe 5 says where one is, and whoever takes the token has the request: the
-agent takes back what has not begun. Answers are packets of JSON on descriptor 3. After an attempt that printed or
+agent takes back what has not begun. Answers are lines of JSON on descriptor 3. After an attempt that printed or
 started processes the runner waits on descriptor 4 until the agent has seen to it, so that output and processes are
 never taken for the next attempt's.
 """
@@ -140,7 +140,7 @@ class Runner:
         return request
 
     def _say(self, answer: str) -> None:
-        self.socket.send(answer.encode())
+        self.socket.sendall(answer.encode() + b"\n")
 
     def _unstarted(self, name: str, error: OSError) -> str:
         now = time.monotonic()

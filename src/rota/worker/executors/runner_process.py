@@ -24,12 +24,12 @@ from rota.worker.output import STDERR, STDOUT
 from rota.worker.pipes import Gate, OutputPipe, duplicates
 
 PROGRAM: Final = str(Path(runner_program.__file__))
-_PACKET: Final = 256 * 1024
+_READ: Final = 256 * 1024  # bytes
+_READS: Final = 16
 _AT_ONCE: Final = 64
 DEEP: Final = 64  # attempts in a queue that is not soon empty
 _TOGETHER: Final = 0.25  # seconds for which answers are gathered meanwhile
 _PAUSE: Final = 0.005  # seconds between looks at them then; the socket holds the answers of a longer time
-_READ: Final = 1024
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ class _Request(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Answer).decode
+_decode_lines = msgspec.json.Decoder(Answer).decode_lines
 
 
 class RunnerProcess:
@@ -90,12 +90,13 @@ class RunnerProcess:
         self.held_answer: Answer | None = None  # waits until the attempt's processes are gone
         self._on_answer = on_answer
         self._answers: deque[Answer] = deque()
+        self._begun_line = b""  # of an answer that has not come whole
         self._waits = False  # whether an answer asks for something
         self._later: asyncio.TimerHandle | None = None
         self._paused: asyncio.TimerHandle | None = None
         self._outgoing: list[bytes] = []  # the last ones of the queue
         with contextlib.ExitStack() as undo:
-            self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             undo.callback(self._ours.close)
             undo.callback(self._theirs.close)
             self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -243,14 +244,18 @@ class RunnerProcess:
             asyncio.get_running_loop().call_soon(self.receive)  # what was read here is handled there
 
     def _read_answers(self) -> None:
-        for _ in range(_READ):
+        """Take in what has been answered until now."""
+        text = self._begun_line
+        for _ in range(_READS):
             try:
-                data = self._ours.recv(_PACKET)
+                data = self._ours.recv(_READ)
             except OSError:  # nothing there, or the process is gone, which the keeper tells
-                return
-            if not data:
-                return
-            answer = _decode(data)
+                break
+            text += data
+            if len(data) < _READ:
+                break
+        lines, end, self._begun_line = text.rpartition(b"\n")
+        for answer in _decode_lines(lines) if end else ():
             self._waits |= answer.wait or answer.sweep or answer.stale or answer.ready is not None
             self._answers.append(answer)
 
