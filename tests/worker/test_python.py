@@ -89,6 +89,16 @@ def odd():
 def big():
     return "x" * 100_000
 
+def not_text():
+    return ["caf\\udce9"]
+
+def raises_not_text():
+    raise OSError("caf\\udce9")
+
+def intrudes(text):
+    os.write(3, text.encode())
+    time.sleep(60)
+
 def say_and_wait_until_it_is_read(text):
     import __main__
     look = __main__.Runner._unread
@@ -278,8 +288,25 @@ async def test_output_of_children_and_threads_is_captured(server, jobs):
     assert (await server.run(task("from_thread"), cwd=jobs))[1] == "in thread\n"
 
 
+async def test_a_name_of_a_file_need_not_be_text(server, jobs):
+    """JSON has a way to write what no text may hold, which nobody may read."""
+    first, second = server.order(task("raises_not_text"), cwd=jobs), server.order(task("nothing"), cwd=jobs)
+    await server.assign(first, second)
+    assert (await server.finished(first)).error == "OSError: caf\\udce9"
+    assert (await server.finished(second)).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("text", ["no answer at all\n", '{"id": "7.of-another", "end": 1.0}\n'])
+async def test_a_function_that_speaks_for_its_process_ends_it(server, jobs, text):
+    """Whose answer is whose would not be known any more."""
+    first, second = server.order(task("intrudes", text=text), cwd=jobs), server.order(task("add", a=1, b=2), cwd=jobs)
+    await server.assign(first, second)
+    assert (await server.finished(first)).outcome == "lost"
+    assert (await server.finished(second)).result == 3
+
+
 async def test_a_result_that_cannot_be_kept_is_said_and_does_not_fail_the_run(server, jobs):
-    for name in ("odd", "big"):
+    for name in ("odd", "big", "not_text"):
         finished, text = await server.run(task(name), cwd=jobs)
         assert (finished.outcome, finished.result) == ("succeeded", None)
         assert "not kept" in text

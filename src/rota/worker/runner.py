@@ -144,7 +144,8 @@ class Runner:
 
     def _unstarted(self, name: str, error: OSError) -> str:
         now = time.monotonic()
-        facts = {"failure": "start", "error": f"its process could not prepare it: {error}", "errno": error.errno}
+        text = _plain(f"its process could not prepare it: {error}")
+        facts = {"failure": "start", "error": text, "errno": error.errno}
         return json.dumps({"id": name, "begin": now, "end": now, **facts})
 
     # ── one attempt ──────────────────────────────────────────────────────────────────────────────────────
@@ -156,7 +157,7 @@ class Runner:
         try:
             outcome = self._kept(self._called(request))
         except NotFound as error:
-            outcome = {"failure": "start", "error": str(error)}
+            outcome = {"failure": "start", "error": _plain(str(error))}
         except SystemExit as error:
             outcome = self._exited(error)
         except BaseException as error:  # whatever the function raises is its outcome, not ours
@@ -246,7 +247,7 @@ class Runner:
         if value is None:
             return {}
         try:
-            text = json.dumps(value, allow_nan=False)
+            text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()  # of what no text may hold, too
         except (TypeError, ValueError, RecursionError) as error:
             print(f"rota: the returned value is not kept, as it is not JSON: {error}", file=sys.stderr)
             return {}
@@ -269,7 +270,7 @@ class Runner:
             text = str(error)
         except Exception:  # a broken __str__ must not end the process
             text = "(its message cannot be shown)"
-        line = type(error).__name__ + (": " + text if text else "")
+        line = _plain(type(error).__name__ + (": " + text if text else ""))
         return line if len(line) <= 2000 else line[:2000] + "…"
 
     def _print_traceback(self, error: BaseException) -> None:
@@ -323,6 +324,11 @@ class Runner:
         self._remember_files()
         self.looked = now
         return any(changed_at(file) != known for file, known in self.files.items())
+
+
+def _plain(text: str) -> str:
+    """The text with what JSON may not hold written out: names of files need not be text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def changed_at(file: str) -> int:

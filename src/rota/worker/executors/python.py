@@ -16,7 +16,7 @@ from rota.worker.attempt import Attempt, Outcome, failed, rejected, silenced, ti
 from rota.worker.environment import UserRefused
 from rota.worker.executors.places import Place, Places
 from rota.worker.executors.pool import RunnerPool
-from rota.worker.executors.runner_process import Answer, RunnerProcess, request_text
+from rota.worker.executors.runner_process import Answer, RunnerProcess, request_name, request_text
 from rota.worker.failures import describe_exit, describe_signal
 from rota.worker.folders import Folders
 from rota.worker.keeper_link import KeeperLink, SpawnFailed, Swept, TreeEvent, TreeOver
@@ -236,6 +236,10 @@ class PythonExecutor:
             runner.head_since = time.monotonic()
             if runner.head is not None:
                 self._begin(runner, runner.head)
+        elif runner.head is None or answer.id != request_name(runner.head.order):
+            # The function wrote where only its process may: what else it says is not to be trusted either.
+            self._requeue(runner.take_back())
+            self._pool.end(runner, 0.0)
         elif answer.stale:
             self._replace(runner)
         elif answer.sweep:

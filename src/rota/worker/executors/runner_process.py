@@ -33,7 +33,7 @@ _PAUSE: Final = 0.005  # seconds between looks at them then; the socket holds th
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the runner says about one attempt, or at its start (`ready`)."""
+    """What the runner says about one attempt (`id`), or at its start (`ready`)."""
 
     id: str = ""
     ready: int | None = None
@@ -61,7 +61,7 @@ class _Request(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_lines = msgspec.json.Decoder(Answer).decode_lines
+_decoder = msgspec.json.Decoder(Answer)
 
 
 class RunnerProcess:
@@ -255,8 +255,8 @@ class RunnerProcess:
             if len(data) < _READ:
                 break
         lines, end, self._begun_line = text.rpartition(b"\n")
-        for answer in _decode_lines(lines) if end else ():
-            self._waits |= answer.wait or answer.sweep or answer.stale or answer.ready is not None
+        for answer in _decoded(lines) if end else ():
+            self._waits |= answer.wait or answer.sweep or answer.stale or not answer.id
             self._answers.append(answer)
 
     def _drop(self, count: int) -> list[Attempt]:
@@ -266,10 +266,29 @@ class RunnerProcess:
         return dropped
 
 
+def _decoded(lines: bytes) -> list[Answer]:
+    """The answers; a line that is none becomes one that is nobody's."""
+    try:
+        return _decoder.decode_lines(lines)
+    except msgspec.DecodeError:
+        return [_decoded_line(line) for line in lines.split(b"\n")]
+
+
+def _decoded_line(line: bytes) -> Answer:
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError:
+        return Answer()
+
+
+def request_name(order: AttemptOrder) -> str:
+    """What the process calls the attempt."""
+    return f"{order.fence}.{order.run_id}"
+
+
 def request_text(order: AttemptOrder, worker: str) -> bytes:
     """What the process reads. It has folders of its own for ROTA_OUT."""
     task = order.task
     assert isinstance(task, PythonTask)
     environment = attempt_environment(order, worker, "")
-    name = f"{order.fence}.{order.run_id}"
-    return _encode(_Request(name, task.function, task.arguments, environment, order.params))
+    return _encode(_Request(request_name(order), task.function, task.arguments, environment, order.params))
