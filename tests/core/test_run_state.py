@@ -250,6 +250,18 @@ def test_attempt_whose_worker_was_stopped_does_not_count_as_lost() -> None:
     assert run.reason.code == "WORKER_STOPPED"
 
 
+def test_a_run_during_which_workers_are_stopped_again_and_again_fails() -> None:
+    """It may be what stops them."""
+    run = make_held(RunState.RUNNING)
+    for _ in range(retry.STOPPED_CAP - 1):
+        run = stopped(run)
+        assert run.state is RunState.QUEUED
+        attempt = make_attempt(run.attempt + 1, fence=run.attempt + 1, created=later(60))
+        run = advance(advance(run, Assign(attempt=attempt, session=1)), Start(started=later(61)))
+    run = stopped(run)
+    assert (run.state, run.losses, len(run.attempts)) == (RunState.FAILED, 0, retry.STOPPED_CAP)
+
+
 def test_at_most_once_whose_worker_was_stopped_has_failed() -> None:
     """It was ended, and that is known; it is not started again all the same."""
     run = stopped(make_held(RunState.RUNNING), delivery=Delivery.AT_MOST_ONCE)
@@ -270,6 +282,11 @@ def test_a_run_has_started_with_its_first_attempt() -> None:
     again = advance(run, Assign(attempt=make_attempt(2, fence=9, created=later(60)), session=1))
     over = ended(AttemptState.SUCCEEDED, started=later(61), finished=later(62))
     assert after_end(again, over).started == later(1)
+
+
+def test_an_attempt_that_was_given_back_had_not_started() -> None:
+    run = make_held(RunState.RUNNING, started=later(1))
+    assert advance(run, on_returned(run, "no descriptor was to be had", later(3))).started is None
 
 
 def test_returned_attempt_leaves_no_trace_and_waits() -> None:

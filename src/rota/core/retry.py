@@ -33,6 +33,7 @@ LOST_CAP: Final = 3
 STOPPED: Final = "stopped"
 """How a lost attempt failed whose worker was stopped in order: nobody wonders what became of it, so it does not count
 towards LOST_CAP."""
+STOPPED_CAP: Final = 10  # stops of one run, of which it may be the reason itself
 LOST_WAIT: Final = timedelta(seconds=1)
 
 

@@ -120,7 +120,7 @@ def advance(run: Run, move: Move) -> Run:
             return replace(
                 run,
                 state=target,
-                started=run.started or (move.attempt.started if move.attempt else None),
+                started=None if never_started else run.started or past[-1].started,
                 attempts=past,
                 current=None,
                 session=None,
@@ -180,6 +180,11 @@ def _finished(run: Run, move: Finish, version: int) -> Run:
 def _counts_as_lost(attempt: Attempt) -> bool:
     """Whether nobody knows why it was lost."""
     return attempt.state is AttemptState.LOST and attempt.failure != retry.STOPPED
+
+
+def _stops(run: Run) -> int:
+    """How often a worker was stopped while it ran."""
+    return sum(attempt.failure == retry.STOPPED for attempt in run.attempts)
 
 
 def _target(move: Move) -> RunState:
@@ -270,10 +275,11 @@ def on_lost(run: Run, spec: JobSpec, now: datetime, told: Ended | None = None) -
         return Settle(state=RunState.SKIPPED, at=now, reason=run.withdrawn, attempt=attempt)
     losses = run.losses + _counts_as_lost(attempt)
     params = {"attempt": attempt.number, "worker": attempt.worker, "losses": losses, "run": run.id}
-    if spec.delivery is Delivery.AT_MOST_ONCE and run.state is RunState.RUNNING:
-        if not _counts_as_lost(attempt):
-            reason = Reason(code="FAILED", params={"error": attempt.error, "failure": attempt.failure})
-            return Finish(state=RunState.FAILED, attempt=attempt, at=now, reason=reason)
+    may_not_run_again = spec.delivery is Delivery.AT_MOST_ONCE and run.state is RunState.RUNNING
+    if not _counts_as_lost(attempt) and (may_not_run_again or _stops(run) + 1 >= retry.STOPPED_CAP):
+        reason = Reason(code="FAILED", params={"error": attempt.error, "failure": attempt.failure})
+        return Finish(state=RunState.FAILED, attempt=attempt, at=now, reason=reason)
+    if may_not_run_again:
         reason = Reason(code="OUTCOME_UNKNOWN", params=params)
         return Finish(state=RunState.LOST, attempt=attempt, at=now, reason=reason)
     if losses >= retry.LOST_CAP:

@@ -115,26 +115,22 @@ class Reaper(Loop):
 
     async def _bury(self, worker: Worker) -> None:
         """Call lost what the worker of a dead server held; be done with it once it holds nothing."""
-        held = await self._store.held.by_worker(worker.name)
-        lost = 0
-        for run in held:
-            lost += await self._bury_run(worker, run)
-        if lost:
+        verdicts = [await self._bury_run(worker, run) for run in await self._store.held.by_worker(worker.name)]
+        if lost := sum(verdict or 0 for verdict in verdicts):
             self._emit(WorkerLost(worker=worker.name, session=worker.session, lost=lost))
-        if lost == len(held):
+        if None not in verdicts:
             await self._store.sessions.settle(worker.name, worker.session, self._clock.now())
 
-    async def _bury_run(self, worker: Worker, run: Run) -> bool:
-        """Call one run of it lost; False when it may still go on."""
+    async def _bury_run(self, worker: Worker, run: Run) -> int | None:
+        """Call one run of it lost; returns how many were lost by that (it may have ended), None when it may go on."""
         if run.current is None:
-            return True
+            return 0
         lapsed = GRACE_SECONDS + run.current.continue_for
         guard = LossGuard(sessions={worker.name: worker.session}, lapsed={worker.server: lapsed})
         try:
-            await self._recorder.lose([Held(run_id=run.id, attempt=run.attempt, fence=run.fence)], guard)
+            return await self._recorder.lose([Held(run_id=run.id, attempt=run.attempt, fence=run.fence)], guard)
         except Fenced:
-            return False
-        return True
+            return None
 
     async def _ask_again(self) -> None:
         """Ends that were asked for at another server, or of which the word was lost."""

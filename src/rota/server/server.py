@@ -45,6 +45,7 @@ from rota.wire.channel import ServerChannel
 from rota.wire.messages import SeenRenewal
 
 _DRAIN_POLL: Final = 0.05
+_LAST_WORDS: Final = 5.0  # seconds in which a worker inside the process ends and reports what its grace left running
 _LONGEST_AGE: Final = 1e9  # of a renewal that never was
 
 
@@ -197,11 +198,14 @@ class Server:
         await self.hub.serve(channel, identity)
 
     async def drain(self, grace: float) -> bool:
-        """Take nothing new, let what runs finish for up to `grace` seconds; returns whether all of it did."""
+        """Take nothing new, let what runs finish for up to `grace` seconds; returns whether all of it did.
+
+        What did not is ended by its worker, which has a moment to say so.
+        """
         for loop in (self.planner, self.dispatcher, *([self.job_files] if self.job_files else [])):
             loop.stop()
         await self.hub.drain(grace)
-        deadline = self._clock.monotonic() + grace
+        deadline = self._clock.monotonic() + grace + _LAST_WORDS
         while any(session.held for session in self.hub.sessions()):
             if self._clock.monotonic() >= deadline:
                 return False

@@ -31,12 +31,13 @@ class Credit:
     def note(self, kind: str, seconds: float) -> None:
         """An attempt took, or has already taken, `seconds`."""
         self._seconds[kind] += _WEIGHT * (seconds - self._seconds[kind])
-        self._note_started(kind, seconds)
+        until = self._short_until.get(kind)
+        if until is not None and self._monotonic() - seconds >= until:  # it began after the shortage: there is enough
+            del self._short_until[kind]
 
     def note_long(self, kind: str) -> None:
         """An attempt is running for long: its slot is not soon free."""
         self._seconds[kind] = max(self._seconds[kind], _AHEAD)
-        self._note_started(kind, 0.0)
 
     def note_short(self, kind: str) -> bool:
         """The machine cannot start attempts of this kind now; returns whether that was not known."""
@@ -73,12 +74,6 @@ class Credit:
     def is_said(self) -> bool:
         """Whether the server knows the present credit."""
         return not self._must_say and self._said == self.wanted()
-
-    def _note_started(self, kind: str, ago: float) -> None:
-        """One started so many seconds ago; if that was after a shortage, there is enough again."""
-        until = self._short_until.get(kind)
-        if until is not None and self._monotonic() - ago >= until:
-            del self._short_until[kind]
 
     def _wanted(self, kind: str) -> int:
         capacity = self._capacity[kind]

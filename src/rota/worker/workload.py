@@ -26,7 +26,7 @@ from rota.worker.staging import Staging
 WAITED_TOO_LONG: Final = 2.0  # seconds behind attempts that do not end, after which another worker may have it
 STOPPING: Final = "the worker is stopping"
 SILENCED: Final = "no server was heard for too long"
-CANCELLED: Final = "cancelled before it started"
+_BEFORE_IT_BEGAN: Final = {"cancelled": "cancelled before it started", "lost": SILENCED, STOPPED: STOPPING}
 REMEMBERED: Final = 10_000  # orders, the newest
 
 
@@ -157,7 +157,7 @@ class Workload:
 
     def _stop(self, attempt: Attempt, outcome: str, grace: float) -> None:
         if self._withdraw(attempt):
-            attempt.give_back(CANCELLED)
+            attempt.give_back(_BEFORE_IT_BEGAN[outcome])
         else:
             attempt.stopping = attempt.stopping or outcome
             self._executors[attempt.kind].stop(attempt, grace)
