@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -14,12 +15,12 @@ from rota.cli.common import Flag, Reference, Show
 from rota.cli.connection import Server
 from rota.cli.terminal import Screen, plain
 from rota.client.client import Client
-from rota.core.errors import Invalid
+from rota.core.errors import Invalid, RotaError
 from rota.core.glyphs import STATE_GLYPHS
 from rota.core.units import parse_duration
 
 Document = dict[str, Any]
-_MOMENT_SECONDS: Final = 1.0
+_MOMENT: Final = timedelta(seconds=1)
 _LOOK_AGAIN_SECONDS: Final = 0.05
 
 
@@ -165,10 +166,14 @@ async def _started(client: Client, run: Document, screen: Screen, show: Show) ->
 
 
 async def _settled(client: Client, run: Document) -> Document:
-    """The run once it is let in or not: that is decided after it was made. As it is, when that takes long."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_MOMENT_SECONDS):
-            while run["state"] == "queued" and not run["reason"]:
+    """The run once it is let in or not: that is decided after it was made. As it is, when that takes long.
+
+    The run is made, so whatever goes wrong here is no failure of the command.
+    """
+    is_due = datetime.fromisoformat(run["due"]) <= datetime.now(UTC) + _MOMENT
+    with contextlib.suppress(TimeoutError, RotaError):
+        async with asyncio.timeout(_MOMENT.total_seconds()):
+            while is_due and run["state"] == "queued" and not run["reason"]:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
                 run = await client.runs.get(run["id"])
     return run

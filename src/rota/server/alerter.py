@@ -182,17 +182,18 @@ class Alerter(Loop):
             await self._raise(tried, f"messages to {tried.route} do not get through: {error.detail}", error.hint)
 
     async def _settle_failed(self, notices: Sequence[Notice], error: RotaError, *, given_up: bool) -> None:
-        """These will not be tried again, and somebody must know."""
+        """These will not be tried again, and somebody must know: of a test it is who asked, and reads its error."""
+        first = notices[0]
+        is_test = first.event == TEST
+        words = f"{error.detail}; {error.hint}" if is_test and error.hint else error.detail
         await self._store.alerts.settle(
-            [replace(one, state="given-up", tries=one.tries + 1, next_try=None, error=error.detail) for one in notices]
+            [replace(one, state="given-up", tries=one.tries + 1, next_try=None, error=words) for one in notices]
         )
         for notice in notices:
             self._emit_failed(notice, error, given_up=given_up)
-        first = notices[0]
-        if first.event == TEST:  # whoever asked is told, and nothing that matters was lost
-            return
-        count = "a message" if len(notices) == 1 else f"{len(notices)} messages"
-        await self._raise(first, f"gave up on {count} to {first.route}: {error.detail}", error.hint)
+        if not is_test:
+            count = "a message" if len(notices) == 1 else f"{len(notices)} messages"
+            await self._raise(first, f"gave up on {count} to {first.route}: {error.detail}", error.hint)
 
     async def _raise(self, notice: Notice, detail: str, hint: str | None) -> None:
         """A standing condition for the route, until it works again."""

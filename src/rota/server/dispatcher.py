@@ -145,10 +145,10 @@ class Dispatcher(Loop):
 
     async def _decide(self, found: Waiting, now: datetime) -> Released:
         """Ask core what may start."""
-        watchful = [job.id for job in found.jobs.values() if job.spec.overlap is not Overlap.ALLOW]
+        watched = {job.id for job in found.jobs.values() if job.spec.overlap is not Overlap.ALLOW}
         patient = {job.id for job in found.jobs.values() if lets_runs_wait(job.spec)}
-        patient.update(run.job_id for run in found.runs if was_planned_late(run))
-        holders = await self._store.runs.holders(watchful) if watchful else {}
+        patient.update(run.job_id for run in found.runs if was_planned_late(run) and run.job_id in watched)
+        holders = await self._store.runs.holders(sorted(watched)) if watched else {}
         situation = Situation(
             jobs=found.jobs,
             holders=holders,

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -61,16 +61,27 @@ async def _opened(url: DatabaseUrl) -> AsyncIterator[Store]:
 @contextlib.asynccontextmanager
 async def _made(url: DatabaseUrl) -> AsyncIterator[Store]:
     """The store to write. A file that was made for it goes again, while it is still ours, if not all arrived."""
-    is_new = url.scheme == "sqlite" and not url.path.exists()
-    async with _opened(url) as store:
-        try:
-            yield store
-        except BaseException:
-            if is_new:
+    files = [url.path.with_name(url.path.name + ending) for ending in _FILES] if url.scheme == "sqlite" else []
+    new = [file for file in files if not url.path.exists()]
+    is_open = False
+    try:
+        async with _opened(url) as store:
+            is_open = True
+            try:
+                yield store
+            except BaseException:
                 await store.close()
-                for ending in _FILES:
-                    url.path.with_name(url.path.name + ending).unlink(missing_ok=True)
-            raise
+                _remove(new)
+                raise
+    except BaseException:
+        if not is_open:
+            _remove(new)
+        raise
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _check_source(url: DatabaseUrl) -> None:

@@ -1,7 +1,6 @@
 // Buttons that do something: one POST to the API, a question first where it matters, a message afterwards.
 
 import { ApiError, NoAnswer, post, toast } from "/static/http.js";
-import { isLost } from "/static/live.js";
 
 function ask(button) {
   const dialog = document.getElementById("ask");
@@ -22,14 +21,11 @@ function ask(button) {
   });
 }
 
-// A request that found no server did nothing. One that left while there still was one may have been carried out before
-// the connection broke, and then only the server knows.
-function advice(error, wasLost) {
+// A request without an answer may have been carried out all the same, and only the server knows.
+function advice(error) {
   if (error instanceof ApiError) return error.hint;
   if (!(error instanceof NoAnswer)) return "";
-  return wasLost
-    ? "Nothing was done. Try again when this page is live."
-    : "It is not certain that nothing was done: look when this page is live again, before you try once more.";
+  return "It is not certain that nothing was done: look when this page is live again, before you try once more.";
 }
 
 async function perform(button) {
@@ -40,7 +36,6 @@ async function perform(button) {
     body = "reason" in button.dataset ? answer : {};
   }
   button.disabled = true;
-  const wasLost = isLost();
   try {
     const result = await post(button.dataset.post, body);
     if ("follow" in button.dataset && result.id) {
@@ -49,7 +44,7 @@ async function perform(button) {
     } else toast("Done.");
     document.body.dispatchEvent(new CustomEvent("live-change", { detail: { topics: [] } }));
   } catch (error) {
-    toast(error.message, { error: true, detail: advice(error, wasLost) });
+    toast(error.message, { error: true, detail: advice(error) });
   } finally {
     button.disabled = false;
   }

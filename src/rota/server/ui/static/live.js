@@ -16,7 +16,6 @@ function say(state, text) {
   live.querySelector("span").textContent = text;
 }
 
-export const isLost = () => lost;
 
 function hear(event) {
   heard = Date.now();
