@@ -2,7 +2,8 @@
 
 The aim is about one second of work waiting per slot. One long attempt among them brings the credit back to the
 capacity, so that nothing is kept waiting here that another worker could run. While the machine is short of what
-attempts of a kind need, it asks for none, then for one; when that has started, for as many as there are slots.
+attempts of a kind need, it asks for none, then for one more than run; when one that began since has ended, for as many
+as there are slots.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ class Credit:
         self._monotonic = monotonic
         self._seconds = dict.fromkeys(capacity, 1.0)
         self._said = dict(capacity)
-        self._short_until: dict[str, float] = {}  # monotonic, by kind, until one has started after it
+        self._short_until: dict[str, float] = {}  # monotonic, by kind; goes when one that began after it has ended
         self._must_say = False
         self.running: Callable[[str], int] = lambda kind: 0  # how many of a kind have begun
 
