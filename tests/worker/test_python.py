@@ -97,7 +97,7 @@ def raises_not_text():
 
 def intrudes(text):
     os.write(3, text.encode())
-    time.sleep(60)
+    time.sleep(60)  # its process is ended long before
 
 def say_and_wait_until_it_is_read(text):
     import __main__

@@ -63,20 +63,12 @@ async def _made(url: DatabaseUrl) -> AsyncIterator[Store]:
     """The store to write. A file that was made for it goes again, while it is still ours, if not all arrived."""
     files = [url.path.with_name(url.path.name + ending) for ending in _FILES] if url.scheme == "sqlite" else []
     new = [file for file in files if not url.path.exists()]
-    is_open = False
-    try:
-        async with _opened(url) as store:
-            is_open = True
-            try:
-                yield store
-            except BaseException:
-                await store.close()
-                _remove(new)
-                raise
-    except BaseException:
-        if not is_open:
-            _remove(new)
-        raise
+    async with contextlib.AsyncExitStack() as opened, contextlib.AsyncExitStack() as undo:
+        undo.callback(_remove, new)
+        store = await opened.enter_async_context(_opened(url))
+        undo.push_async_callback(store.close)  # a file is removed when nobody writes to it any more
+        yield store
+        undo.pop_all()
 
 
 def _remove(files: Iterable[Path]) -> None:

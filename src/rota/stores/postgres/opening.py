@@ -1,5 +1,6 @@
 """Open and close a store on PostgreSQL: look at the database, bring the schema up to date, join the contracts."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -41,16 +42,16 @@ async def open_postgres(
     """
     connector = Connector(url, options.application_name)
     lanes = open_lanes(connector, options)
-    try:
-        for connection in await _prepare(connector, options, warn):
-            lanes.verbs.adopt(connection)
-        partitions = Partitions(lanes, options.days_ahead)
-        await partitions.make()
-    except BaseException as error:
-        await lanes.close()
-        if isinstance(error, StoreUnavailable):
+    async with contextlib.AsyncExitStack() as undo:
+        undo.push_async_callback(lanes.close)
+        try:
+            for connection in await _prepare(connector, options, warn):
+                lanes.verbs.adopt(connection)
+            partitions = Partitions(lanes, options.days_ahead)
+            await partitions.make()
+        except StoreUnavailable as error:
             raise at_opening(error) from error
-        raise
+        undo.pop_all()
     signals = PostgresSignals(connector)
     signals.start()
     return _join(lanes, partitions, signals)
